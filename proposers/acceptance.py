@@ -1,0 +1,82 @@
+"""Which drafted path the target accepts: a lossless walk down the tree.
+
+At each row the target draws its own next token, with the request's own sampling parameters, and
+the walk goes on to the child that carries this token. As the draft is fixed before the draw, the
+output is distributed exactly as without drafting, for any proposal and for greedy and sampling
+alike: accepting child ``x`` has probability ``p(x)``, and a draw that no child carries is already
+the token to emit. (The public reference indexes the vocabulary by node and treats top-k candidates
+as samples, which is not lossless.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .tree import DraftTrees
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The accepted paths of a batch, ``D`` being the depth of the deepest tree.
+
+    Attributes:
+        tokens: ``[B, D + 1]`` emitted tokens: accepted ones, then the bonus token; -1 pads.
+        rows: ``[B, D + 1]`` the row that each token was drawn at (0 is the root); -1 pads.
+        accepted: ``[B]`` how many drafted tokens were accepted (emitted tokens minus one).
+    """
+
+    tokens: Tensor
+    rows: Tensor
+    accepted: Tensor
+
+    def last_rows(self) -> Tensor:
+        """``[B]`` the row of the deepest accepted node (0 when none was)."""
+        return self.rows.gather(1, self.accepted[:, None]).squeeze(1)
+
+
+class DrawNext(Protocol):
+    """The target's next token at one row of each request."""
+
+    def __call__(self, rows: Tensor, active: Tensor, depth: int) -> Tensor:
+        """Draw at ``rows[b]`` (``[B]``) where ``active[b]``; return tokens ``[B]``."""
+        ...
+
+
+def walk(trees: DraftTrees, draw: DrawNext) -> Walk:
+    """Walk down all trees of a batch at once, drawing only at rows that are visited."""
+    batch, device = trees.batch_size, trees.tokens.device
+    depth = int(trees.depths[trees.valid()].max()) if bool((trees.sizes > 0).any()) else 0
+    tokens = torch.full((batch, depth + 1), -1, dtype=torch.int64, device=device)
+    rows = torch.full_like(tokens, -1)
+    row = torch.zeros(batch, dtype=torch.int64, device=device)
+    active = torch.ones(batch, dtype=torch.bool, device=device)
+    for level in range(depth + 1):
+        drawn = draw(row, active, level)
+        tokens[:, level] = torch.where(active, drawn, -1)
+        rows[:, level] = torch.where(active, row, -1)
+        found, child = _matching_child(trees, row, drawn)
+        active = active & found
+        if not bool(active.any()):
+            break
+        row = torch.where(active, child, row)
+    return Walk(tokens, rows, (tokens >= 0).sum(1) - 1)
+
+
+def _matching_child(trees: DraftTrees, row: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+    match = (trees.parents == row[:, None] - 1) & (trees.tokens == token[:, None]) & trees.valid()
+    if trees.max_nodes == 0:
+        return match.any(1), row
+    return match.any(1), match.to(torch.int8).argmax(1) + 1
+
+
+def greedy_walk(trees: DraftTrees, next_tokens: Tensor) -> Walk:
+    """The walk when every row's next token is known.
+
+    Args:
+        next_tokens: ``[B, N + 1]`` the target's argmax (or its draw) at every row.
+    """
+    return walk(trees, lambda rows, active, depth: next_tokens.gather(1, rows[:, None]).squeeze(1))

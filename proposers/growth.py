@@ -1,0 +1,97 @@
+"""Growing a tree level by level from a draft model's distributions (LongSpec, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .tree import DraftTrees
+
+MAX_NODES = 128
+"""Most nodes a tree may have: the most drafted tokens a step that engines accept."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The rows a draft step starts from: the root, then the nodes of the level before.
+
+    Attributes:
+        tokens: ``[B, W]`` token ids.
+        nodes: ``[B, W]`` node indices, -1 for the root.
+        depth: depth of these rows, 0 for the root.
+    """
+
+    tokens: Tensor
+    nodes: Tensor
+    depth: int
+
+
+class DraftStep(Protocol):
+    """One draft forward: the ``k`` best continuations of each frontier row."""
+
+    def __call__(self, frontier: Frontier, k: int) -> tuple[Tensor, Tensor]:
+        """Return ``(log_probs, tokens)``, both ``[B, W, k]``."""
+        ...
+
+
+def grow(root_tokens: Tensor, shape: Sequence[int], step: DraftStep) -> DraftTrees:
+    """Grow one tree per request.
+
+    Level ``d`` holds the ``shape[d]`` (node, token) pairs of greatest cumulative log-probability
+    over all nodes of the level before; taking the best ``n`` of each node first gives the same set.
+
+    Args:
+        root_tokens: ``[B]`` the last verified token of each request.
+        shape: nodes of each level, for instance ``[4, 4, 2, 1]``.
+        step: the draft model.
+    """
+    batch, device = root_tokens.shape[0], root_tokens.device
+    frontier = Frontier(root_tokens[:, None], torch.full((batch, 1), -1, device=device), 0)
+    scores = torch.zeros(batch, 1, device=device)
+    levels: list[tuple[Tensor, Tensor, Tensor]] = []
+    placed = 0
+    for width in shape:
+        log_probs, tokens = step(frontier, width)
+        totals = (scores[:, :, None] + log_probs.float()).flatten(1)
+        scores, best = totals.topk(min(width, totals.shape[1]), dim=1)
+        parents = frontier.nodes.gather(1, best // log_probs.shape[2])
+        chosen = tokens.flatten(1).gather(1, best)
+        levels.append((chosen, parents, scores))
+        nodes = torch.arange(placed, placed + best.shape[1], device=device).expand(batch, -1)
+        placed += best.shape[1]
+        frontier = Frontier(chosen, nodes, frontier.depth + 1)
+    return _assemble(levels, batch, placed)
+
+
+def _assemble(levels: list[tuple[Tensor, Tensor, Tensor]], batch: int, nodes: int) -> DraftTrees:
+    tokens, parents, scores = (torch.cat(part, dim=1) for part in zip(*levels, strict=True))
+    depths = [torch.full_like(level[0], d + 1) for d, level in enumerate(levels)]
+    sizes = torch.full((batch,), nodes, device=tokens.device)
+    return DraftTrees(tokens, parents, torch.cat(depths, dim=1), scores, sizes)
+
+
+def check_shape(shape: Sequence[int], max_nodes: int = MAX_NODES) -> tuple[int, ...]:
+    """Validate a tree shape and return it as a tuple.
+
+    Raises:
+        ValueError: in one line that names the value, what is allowed and the fix.
+    """
+    if isinstance(shape, str) or not isinstance(shape, Sequence) or not shape:
+        raise ValueError(
+            f"tree_shape={shape!r}: expected a non-empty list of level sizes such as [4, 4, 2, 1]"
+        )
+    for width in shape:
+        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+            raise ValueError(
+                f"tree_shape={list(shape)}: level size {width!r} is not a whole number of 1 or more"
+            )
+    if sum(shape) > max_nodes:
+        raise ValueError(
+            f"tree_shape={list(shape)}: {sum(shape)} nodes; at most {max_nodes} are allowed,"
+            " shrink the levels"
+        )
+    return tuple(shape)

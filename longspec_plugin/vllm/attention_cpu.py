@@ -1,0 +1,141 @@
+"""Tree attention behind the name of vLLM's CPU backend.
+
+Why: vLLM's CPU kernel is causal and takes no mask. How: the backend is registered over the
+platform's own member, from our worker only, and computes decode and tree rows with
+:mod:`.cpu_cache`; prefill rows stay with the stock kernel. Upstream: ``CUSTOM`` backends are ignored
+on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from vllm.config import get_layers_from_vllm_config
+from vllm.model_executor.layers.attention import Attention
+from vllm.v1.attention.backends.cpu_attn import (
+    CPUAttentionBackend,
+    CPUAttentionBackendImpl,
+    CPUAttentionMetadataBuilder,
+)
+
+from .cpu_cache import ISA, TreeRows, tree_attention
+
+
+class TreeCPUAttentionBuilder(CPUAttentionMetadataBuilder):
+    """Keeps the KV cache in the layout that :mod:`.cpu_cache` reads."""
+
+    def _set_isa_to_layers(self, layer_names: list[str]) -> None:
+        self.isa = ISA
+        super()._set_isa_to_layers(layer_names)
+
+
+class TreeCPUAttentionImpl(CPUAttentionBackendImpl):
+    """Stock attention, except for the rows of requests that carry a tree."""
+
+    def forward(
+        self,
+        layer: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        kv_cache: torch.Tensor,
+        attn_metadata: Any,
+        output: torch.Tensor,
+        output_scale: torch.Tensor | None = None,
+        output_block_scale: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Arguments and result as in the stock implementation."""
+        step = getattr(attn_metadata, "longspec", None)
+        if step is None or not step.only_trees:
+            super().forward(
+                layer,
+                query,
+                key,
+                value,
+                kv_cache,
+                attn_metadata,
+                output,
+                output_scale,
+                output_block_scale,
+            )
+        if step is not None:
+            step.attend(query, kv_cache, output, self.scale)
+        return output
+
+
+class TreeCPUAttentionBackend(CPUAttentionBackend):
+    @staticmethod
+    def get_impl_cls() -> type[CPUAttentionBackendImpl]:
+        return TreeCPUAttentionImpl
+
+    @staticmethod
+    def get_builder_cls() -> type[CPUAttentionMetadataBuilder]:
+        return TreeCPUAttentionBuilder
+
+
+class CPUTreeStep:
+    """One step's tree rows, shared by all layers."""
+
+    def __init__(self, rows: TreeRows, row_ids: torch.Tensor | None) -> None:
+        """``row_ids``: where tree rows lie among the step's rows; None if they are all of them."""
+        self.rows = rows
+        self.row_ids = row_ids
+
+    @property
+    def only_trees(self) -> bool:
+        return self.row_ids is None
+
+    def attend(
+        self, query: torch.Tensor, cache: torch.Tensor, output: torch.Tensor, scale: float
+    ) -> None:
+        if self.row_ids is None:
+            tree_attention(query, cache, output, self.rows, scale)
+            return
+        part = query[self.row_ids].contiguous()
+        result = torch.empty_like(part)
+        tree_attention(part, cache, result, self.rows, scale)
+        output[self.row_ids] = result
+
+
+class CPUTargetKV:
+    """The last layer's cache as a :class:`proposers.base.TargetKV`."""
+
+    def __init__(
+        self, cache: torch.Tensor, prefix: torch.Tensor, block_table: torch.Tensor, scale: float
+    ) -> None:
+        self.cache = cache
+        self.prefix = prefix
+        self.block_table = block_table
+        self.scale = scale
+        self._none = torch.zeros(len(prefix), dtype=torch.int64)
+        self._no_mask = torch.zeros(len(prefix), 1, 1, dtype=torch.uint8)
+
+    def attend(self, query: torch.Tensor) -> torch.Tensor:
+        """``[B, W, heads, head_dim]``, over the ``prefix`` first tokens of each request."""
+        batch, width = query.shape[:2]
+        first = torch.arange(batch + 1) * width
+        rows = TreeRows(first, self.prefix, self._none, self._no_mask, self.block_table)
+        flat = query.flatten(0, 1).contiguous()
+        out = torch.empty_like(flat)
+        tree_attention(flat, self.cache, out, rows, self.scale)
+        return out.view_as(query)
+
+
+def register(vllm_config: Any) -> None:
+    """Take the place of the stock CPU backend in this process."""
+    from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend
+
+    register_backend(
+        AttentionBackendEnum.CPU_ATTN, f"{__name__}.{TreeCPUAttentionBackend.__name__}"
+    )
+
+
+def last_attention_layer(vllm_config: Any) -> str:
+    """The name of the target's last attention layer, the one whose KV a GLIDE draft reads."""
+    layers = get_layers_from_vllm_config(vllm_config, Attention)
+    return max(layers, key=_layer_number)
+
+
+def _layer_number(name: str) -> int:
+    return max(int(part) for part in name.split(".") if part.isdigit())

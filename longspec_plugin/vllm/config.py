@@ -1,0 +1,103 @@
+"""``"method": "longspec"`` in a speculative config, rewritten into what stock vLLM knows.
+
+vLLM's own door for foreign proposers is ``method=custom_class`` (it also selects Model Runner V1
+and synchronous scheduling). Our options travel in ``additional_config["longspec"]``, a real field
+of the configuration that is hashed and shipped to every process, and ``worker_cls`` names our
+worker. Why a patch: the ``method`` field is a closed Literal. How: one method is wrapped. Upstream:
+no registry for speculative methods in 0.32/0.33. It can go when there is one.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LongSpecError, print_in_one_line
+from ..options import LongSpecOptions
+from .compat import check_hooks, check_version
+from .gates import check_arguments, check_config
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.engine.arg_utils import EngineArgs
+
+METHOD = "longspec"
+DRAFTER = "longspec_plugin.vllm.drafter.TreeDrafter"
+WORKERS = {
+    "cpu": "longspec_plugin.vllm.worker.LongSpecCPUWorker",
+    "cuda": "longspec_plugin.vllm.worker.LongSpecGPUWorker",
+}
+
+
+def install() -> None:
+    """Wrap ``EngineArgs.create_engine_config``, once."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    original = EngineArgs.create_engine_config
+    if getattr(original, "longspec", False):
+        return
+
+    @functools.wraps(original)
+    def create_engine_config(self: EngineArgs, *args: Any, **kwargs: Any) -> VllmConfig:
+        if not _asked_for(self):
+            return original(self, *args, **kwargs)
+        return _create(self, lambda: original(self, *args, **kwargs))
+
+    create_engine_config.longspec = True  # type: ignore[attr-defined]
+    EngineArgs.create_engine_config = create_engine_config  # type: ignore[method-assign]
+
+
+def _asked_for(args: EngineArgs) -> bool:
+    config = args.speculative_config
+    named = config.get("method") if isinstance(config, dict) else None
+    return METHOD in (named, getattr(args, "spec_method", None))
+
+
+def _create(args: EngineArgs, original: Any) -> VllmConfig:
+    import vllm
+
+    print_in_one_line()
+    check_version(vllm.__version__)
+    check_hooks()
+    given = {**(args.speculative_config or {}), **_flags(args)}
+    options = LongSpecOptions.from_config({k.replace("-", "_"): v for k, v in given.items()})
+    proposer = options.build()
+    check_arguments(args)
+    changed = {
+        "speculative_config": {
+            "method": "custom_class",
+            "model": DRAFTER,
+            "num_speculative_tokens": proposer.max_nodes,
+        },
+        "additional_config": {**(args.additional_config or {}), METHOD: options.to_json()},
+        "worker_cls": _worker_class() if args.worker_cls == "auto" else args.worker_cls,
+        **{name: None for name in _flags(args, raw=True)},
+    }
+    before = {name: getattr(args, name) for name in changed}
+    try:
+        for name, value in changed.items():
+            setattr(args, name, value)
+        config: VllmConfig = original()
+    finally:  # the arguments stay as the user gave them: a second call sees the same
+        for name, value in before.items():
+            setattr(args, name, value)
+    check_config(config, proposer)
+    return config
+
+
+def _flags(args: EngineArgs, raw: bool = False) -> dict[str, Any]:
+    """``--spec-method`` and ``--spec-model``, vLLM's short forms of the same keys."""
+    names = {"spec_method": "method", "spec_model": "model"}
+    found = {name: getattr(args, name, None) for name in names}
+    return {(n if raw else names[n]): v for n, v in found.items() if v is not None}
+
+
+def _worker_class() -> str:
+    from vllm.platforms import current_platform
+
+    device = "cuda" if current_platform.is_cuda() else current_platform.device_type
+    if device not in WORKERS:
+        raise LongSpecError(
+            f"device {device!r} is not supported; allowed: {', '.join(WORKERS)}"
+        )
+    return WORKERS[device]

@@ -1,0 +1,159 @@
+"""vLLM's CPU KV cache: where a token's K and V lie, attention over it, and moving it.
+
+Layout ("vec", the one our backend asks for): ``[blocks, kv_heads, block_size, 2 * head_dim]``
+elements, of which each (block, head) holds K as ``[head_dim, block_size]``, then V as
+``[block_size, head_dim]``. :func:`check_layout` writes known values through vLLM's own operator and
+reads them back, so a vLLM that stores KV otherwise is refused at start instead of answering wrongly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import LongSpecError
+from .native import Problem, library
+
+ISA = "vec"
+NATIVE_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+def views(cache: Tensor) -> tuple[Tensor, Tensor]:
+    """K and V of a layer's cache as ``[blocks, kv_heads, block_size, head_dim]`` views."""
+    blocks, heads, block_size, double = cache.shape
+    dim = double // 2
+    halves = cache.view(blocks, heads, 2, block_size * dim)
+    keys = halves[:, :, 0].unflatten(2, (dim, block_size)).transpose(2, 3)
+    return keys, halves[:, :, 1].unflatten(2, (block_size, dim))
+
+
+def check_layout(dtype: torch.dtype, head_dim: int, block_size: int) -> None:
+    """Raise LongSpecError unless vLLM's operator stores KV where :func:`views` reads it."""
+    from vllm import _custom_ops as ops
+
+    cache = torch.zeros(2, 2, block_size, 2 * head_dim, dtype=dtype)
+    key, value = torch.randn(2, 3, 2, head_dim, dtype=dtype).unbind()
+    slots = torch.tensor([1, block_size - 1, block_size + 5])
+    parts = cache.view(2, 2, 2 * block_size, head_dim).chunk(2, dim=2)
+    ops.cpu_attn_reshape_and_cache(
+        key, value, *parts, slots, ISA, k_scale=1.0, v_scale=1.0, kv_cache_dtype="auto"
+    )
+    keys, values = views(cache)
+    block, offset = slots // block_size, slots % block_size
+    if not (
+        torch.equal(keys[block, :, offset], key) and torch.equal(values[block, :, offset], value)
+    ):
+        raise LongSpecError(
+            f"the CPU KV cache layout of this vLLM build is not known (dtype={dtype},"
+            f" head size {head_dim}); use a supported vLLM version or another method"
+        )
+
+
+@dataclass(frozen=True)
+class TreeRows:
+    """Which query rows belong to trees, and what each of them may see.
+
+    Attributes:
+        first_row: ``[B + 1]`` int64 prefix sums of query rows.
+        prefix: ``[B]`` int64, tokens before the root: visible to every row.
+        tail: ``[B]`` int64, tree slots behind the prefix (root included): visible by mask.
+        mask: ``[B, M, M]`` uint8, tree row sees tree slot.
+        block_table: ``[B, blocks]`` int32.
+    """
+
+    first_row: Tensor
+    prefix: Tensor
+    tail: Tensor
+    mask: Tensor
+    block_table: Tensor
+
+
+def tree_attention(query: Tensor, cache: Tensor, out: Tensor, rows: TreeRows, scale: float) -> None:
+    """Masked attention of tree rows, written into ``out``.
+
+    Args:
+        query, out: ``[rows, heads, head_dim]``, contiguous in the last two dimensions.
+        cache: one layer's KV cache.
+    """
+    native = library() if query.dtype in NATIVE_DTYPES else None
+    if native is None:
+        tree_attention_torch(query, cache, out, rows, scale)
+        return
+    problem = _problem(query, cache, out, rows, scale)
+    kernel = getattr(native, f"tree_attention_{NATIVE_DTYPES[query.dtype]}")
+    kernel(ctypes.byref(problem), torch.get_num_threads())
+
+
+def _problem(query: Tensor, cache: Tensor, out: Tensor, rows: TreeRows, scale: float) -> Problem:
+    pointers = (query, out, cache, rows.block_table)
+    more = (rows.first_row, rows.prefix, rows.tail, rows.mask)
+    return Problem(
+        *(tensor.data_ptr() for tensor in (*pointers, *more)),
+        len(rows.prefix),
+        query.shape[1],
+        cache.shape[1],
+        query.shape[2],
+        cache.shape[2],
+        query.stride(0),
+        out.stride(0),
+        rows.block_table.stride(0),
+        rows.mask.shape[2],
+        cache.stride(0),
+        cache.stride(1),
+        scale,
+    )
+
+
+def tree_attention_torch(
+    query: Tensor, cache: Tensor, out: Tensor, rows: TreeRows, scale: float
+) -> None:
+    """The same in plain torch: the reference in tests, and the way without a C++ compiler."""
+    keys, values = views(cache)
+    block_size = cache.shape[2]
+    for b, (first, last) in enumerate(zip(rows.first_row[:-1], rows.first_row[1:], strict=True)):
+        prefix, tail, count = int(rows.prefix[b]), int(rows.tail[b]), int(last - first)
+        used = rows.block_table[b, : -(-(prefix + tail) // block_size)].long()
+        k = keys[used].transpose(0, 1).flatten(1, 2)[:, : prefix + tail]
+        v = values[used].transpose(0, 1).flatten(1, 2)[:, : prefix + tail]
+        visible = torch.ones(count, prefix + tail, dtype=torch.bool)
+        visible[:, prefix:] = rows.mask[b, :count, :tail].bool()
+        out[first:last] = torch.nn.functional.scaled_dot_product_attention(
+            query[first:last].transpose(0, 1),
+            k,
+            v,
+            attn_mask=visible,
+            scale=scale,
+            enable_gqa=True,
+        ).transpose(0, 1)
+
+
+def move_slots(caches: Sequence[Tensor], source: Tensor, target: Tensor) -> None:
+    """Copy the KV of slots ``source`` to ``target`` (``[n]`` int64) in all layers, in this order."""
+    first = caches[0]
+    native = library() if first.dtype in NATIVE_DTYPES else None
+    if native is None:
+        _move_slots_torch(caches, source, target)
+        return
+    layers = (ctypes.c_void_p * len(caches))(*(cache.data_ptr() for cache in caches))
+    shape = Problem(
+        kv_heads=first.shape[1],
+        head_dim=first.shape[3] // 2,
+        block_size=first.shape[2],
+        cache_block_stride=first.stride(0),
+        cache_head_stride=first.stride(1),
+    )
+    move = getattr(native, f"move_kv_{NATIVE_DTYPES[first.dtype]}")
+    slots = ctypes.c_void_p(source.data_ptr()), ctypes.c_void_p(target.data_ptr())
+    counts = ctypes.c_int64(len(caches)), ctypes.c_int64(len(source))
+    move(layers, counts[0], *slots, counts[1], ctypes.byref(shape))
+
+
+def _move_slots_torch(caches: Sequence[Tensor], source: Tensor, target: Tensor) -> None:
+    size = caches[0].shape[2]
+    for cache in caches:
+        for part in views(cache):
+            part[target // size, :, target % size] = part[source // size, :, source % size]

@@ -1,0 +1,111 @@
+"""From vLLM's batch to a proposer's context, and back to scheduled draft tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from proposers.base import DraftContext, TargetKV, TargetModel
+from proposers.tree import DraftTrees
+
+from ..errors import LongSpecError
+from ..options import LongSpecOptions
+from .gates import draftable, target_shape
+
+
+class TreeDrafter:
+    """The object that vLLM builds for ``method=custom_class``; holds our proposer."""
+
+    def __init__(self, vllm_config: Any) -> None:
+        self.config = vllm_config
+        options = LongSpecOptions.from_json(vllm_config.additional_config["longspec"])
+        self.proposer = options.build()
+        self.max_tokens = vllm_config.scheduler_config.max_num_batched_tokens
+        self._draftable: dict[str, bool] = {}
+
+    def load_model(self, model: nn.Module) -> None:
+        """Hand the target's weights to the proposer."""
+        self.proposer.bind(target_model(model, self.config))
+
+    def propose(self, *args: Any, **kwargs: Any) -> list[list[int]]:
+        """Never called: the runner overrides the step that would call it."""
+        raise LongSpecError("method 'longspec' needs its own worker; do not set --worker-cls")
+
+    def drafted_rows(self, runner: Any, sampled: Sequence[Sequence[int]]) -> list[int]:
+        """Batch rows that get a tree: they sampled a token, and their sampling allows one."""
+        batch = runner.input_batch
+        return [
+            row
+            for row, request in enumerate(batch.req_ids)
+            if sampled[row] and self._allows(request, runner) and self._room(row, runner) > 0
+        ]
+
+    def draft(
+        self,
+        runner: Any,
+        rows: Sequence[int],
+        hidden_states: Tensor,
+        target_kv: Callable[[Tensor, Tensor], TargetKV],
+    ) -> DraftTrees:
+        """One tree for each batch row in ``rows``.
+
+        Args:
+            hidden_states: ``[len(rows), H]`` at the token before each root.
+            target_kv: from batch rows and prefix lengths to the last layer's KV.
+        """
+        batch = runner.input_batch
+        lengths = [int(batch.num_tokens_no_spec[row]) for row in rows]
+        share = max(self.max_tokens // max(len(batch.req_ids), 1) - 1, 1)
+        budgets = [min(self.proposer.max_nodes, share, self._room(row, runner)) for row in rows]
+        index = torch.tensor(rows, dtype=torch.int64)
+        context = DraftContext(
+            request_ids=[batch.req_ids[row] for row in rows],
+            token_ids=[
+                batch.token_ids_cpu[row, :length]
+                for row, length in zip(rows, lengths, strict=True)
+            ],
+            hidden_states=hidden_states,
+            target_kv=target_kv(index, torch.tensor(lengths, dtype=torch.int64) - 1),
+            budgets=torch.tensor(budgets),
+        )
+        return self.proposer.propose(context)
+
+    def forget(self, request_ids: set[str]) -> None:
+        """Drop what is kept for requests that ended."""
+        for request in request_ids:
+            self._draftable.pop(request, None)
+            self.proposer.forget(request)
+
+    def _allows(self, request: str, runner: Any) -> bool:
+        if request not in self._draftable:
+            self._draftable[request] = draftable(runner.requests[request].sampling_params)
+        return self._draftable[request]
+
+    def _room(self, row: int, runner: Any) -> int:
+        """Nodes that fit between the root and the model's length limit (a bonus token follows)."""
+        return int(runner.max_model_len - 1 - runner.input_batch.num_tokens_no_spec[row])
+
+
+def target_model(model: nn.Module, config: Any) -> TargetModel:
+    """Embedding, head and final norm of vLLM's model; all three are used as they lie in memory."""
+    shape = target_shape(config)
+    inner = getattr(model, "model", model)
+    try:
+        embedding = inner.embed_tokens.weight
+        head = model.lm_head.weight
+        norm = inner.norm.weight
+    except AttributeError as error:
+        raise LongSpecError(
+            f"the target {type(model).__name__} keeps its weights elsewhere ({error});"
+            " allowed: Llama-like decoder models"
+        ) from error
+    if head.numel() == 0:
+        raise LongSpecError(
+            "vLLM has packed the target's output head and dropped the original;"
+            " serve a model with tied embeddings, or use proposer 'prompt_lookup'"
+        )
+    vocab = shape.vocab_size
+    return TargetModel(shape, embedding[:vocab].detach(), head[:vocab].detach(), norm.detach())

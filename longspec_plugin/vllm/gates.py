@@ -1,0 +1,163 @@
+"""What works beside trees, what is refused at start, and what is left undrafted per request."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from proposers.base import Proposer, TargetShape
+
+from ..errors import LongSpecError
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.sampling_params import SamplingParams
+
+BACKENDS = {"cpu": ("CPU_ATTN",), "cuda": ("TRITON_ATTN",)}
+
+
+def refuse(what: str, allowed: str) -> LongSpecError:
+    return LongSpecError(f"{what} does not work with method 'longspec'; {allowed}")
+
+
+def check_arguments(args: EngineArgs) -> None:
+    """Refuse flags that vLLM would otherwise turn down later, or quietly override."""
+    if args.async_scheduling:
+        raise refuse("--async-scheduling", "leave it out (scheduling is synchronous)")
+    if args.enable_lora:
+        raise refuse("--enable-lora", "serve the merged model instead")
+    if os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1":
+        raise refuse("VLLM_USE_V2_MODEL_RUNNER=1", "unset it (Model Runner V1 is used)")
+    if getattr(args, "spec_tokens", None) is not None:
+        raise refuse("--spec-tokens", "give the tree as \"tree_shape\", for instance [4, 4, 2, 1]")
+
+
+def check_config(config: VllmConfig, proposer: Proposer) -> None:
+    """Refuse engine features that trees do not fit, and drafts made for another target."""
+    for found, what, allowed in _rules(config):
+        if found:
+            raise refuse(what, allowed)
+    _check_backend(config)
+    try:
+        proposer.check_target(target_shape(config))
+    except ValueError as error:
+        raise LongSpecError(str(error)) from error
+
+
+def _rules(config: VllmConfig) -> list[tuple[Any, str, str]]:
+    model, parallel, cache = config.model_config, config.parallel_config, config.cache_config
+    text = model.hf_text_config
+    return [
+        (
+            parallel.pipeline_parallel_size > 1,
+            f"--pipeline-parallel-size {parallel.pipeline_parallel_size}",
+            "allowed: 1",
+        ),
+        (
+            parallel.tensor_parallel_size > 1,
+            f"--tensor-parallel-size {parallel.tensor_parallel_size}",
+            "allowed: 1 (the draft is not sharded yet)",
+        ),
+        (
+            getattr(parallel, "decode_context_parallel_size", 1) > 1,
+            "--decode-context-parallel-size above 1",
+            "allowed: 1",
+        ),
+        (
+            getattr(parallel, "prefill_context_parallel_size", 1) > 1,
+            "--prefill-context-parallel-size above 1",
+            "allowed: 1",
+        ),
+        (parallel.use_ubatching, "micro-batching (--enable-dbo)", "leave it out"),
+        (
+            str(cache.cache_dtype) not in ("auto", "bfloat16", "float16", "float32"),
+            f"--kv-cache-dtype {cache.cache_dtype}",
+            "allowed: auto",
+        ),
+        (config.kv_transfer_config is not None, "--kv-transfer-config", "leave it out"),
+        (config.lora_config is not None, "LoRA", "serve the merged model instead"),
+        (
+            model.runner_type != "generate",
+            f"--runner {model.runner_type}",
+            "allowed: generate",
+        ),
+        (model.use_mla, "a target with MLA attention", "use one with plain or grouped attention"),
+        (
+            model.is_encoder_decoder or model.uses_mrope or model.is_multimodal_model,
+            f"the target architecture {model.architectures[0]}",
+            "use a decoder-only text model",
+        ),
+        (
+            model.is_hybrid or not model.is_text_generation_model
+            if hasattr(model, "is_text_generation_model")
+            else model.is_hybrid,
+            f"the hybrid target {model.architectures[0]}",
+            "use a model with attention in every layer",
+        ),
+        (
+            getattr(text, "sliding_window", None) and getattr(text, "use_sliding_window", True),
+            f"a target with sliding-window attention ({getattr(text, 'sliding_window', None)})",
+            "use one with full attention",
+        ),
+        (
+            config.scheduler_config.async_scheduling,
+            "asynchronous scheduling",
+            "leave --async-scheduling out",
+        ),
+        (
+            bool(model.logits_processors),
+            "--logits-processors",
+            "leave it out (it may index rows of the batch)",
+        ),
+    ]
+
+
+def _check_backend(config: VllmConfig) -> None:
+    from vllm.platforms import current_platform
+
+    chosen = config.attention_config.backend
+    allowed = BACKENDS.get(current_platform.device_type, ())
+    if chosen is not None and chosen.name not in allowed:
+        raise refuse(f"--attention-backend {chosen.name}", f"allowed: {', '.join(allowed)}")
+
+
+def target_shape(config: VllmConfig) -> TargetShape:
+    """The target's sizes, out of vLLM's configuration."""
+    model = config.model_config
+    text = model.hf_text_config
+    return TargetShape(
+        vocab_size=text.vocab_size,
+        hidden_size=text.hidden_size,
+        num_attention_heads=text.num_attention_heads,
+        num_key_value_heads=getattr(text, "num_key_value_heads", text.num_attention_heads),
+        head_dim=model.get_head_size(),
+        max_position_embeddings=text.max_position_embeddings,
+    )
+
+
+def draftable(params: SamplingParams | None) -> bool:
+    """Whether a request's tree can be verified with its sampling parameters.
+
+    Left undrafted, and so exactly as in stock vLLM, are requests whose next distribution depends on
+    the tokens emitted so far by a rule that lives in per-request engine state: penalties, bad words,
+    minimum lengths, allowed tokens, thinking budgets, grammars. Temperature, top-k, top-p, min-p,
+    logit bias and seeds work beside trees.
+    """
+    if params is None:
+        return False
+    neutral = (
+        params.frequency_penalty == 0
+        and params.presence_penalty == 0
+        and params.repetition_penalty == 1
+        and not params.min_tokens
+    )
+    stateful = (
+        "structured_outputs",
+        "bad_words",
+        "allowed_token_ids",
+        "thinking_token_budget",
+        "logprob_token_ids",
+        "extra_args",
+    )
+    return neutral and not any(getattr(params, name, None) for name in stateful)

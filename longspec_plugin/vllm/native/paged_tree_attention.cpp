@@ -1,0 +1,224 @@
+// Attention of draft-tree rows over vLLM's paged CPU KV cache, read in place.
+//
+// vLLM's CPU kernel takes no mask. Here one pass with an online softmax covers the verified prefix
+// (visible to every row) and the tree's own slots (visible by mask), so nothing is gathered and no
+// partial results are merged. Written against the "vec" layout: a block holds, per KV head, K as
+// [head_dim][block_size] and then V as [block_size][head_dim].
+//
+// Plain C interface, no torch headers: it compiles in about two seconds.
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+typedef float vec __attribute__((vector_size(64), aligned(4)));
+typedef int32_t veci __attribute__((vector_size(64), aligned(4)));
+constexpr int LANES = 16, ROWS = 4;
+constexpr float MASKED = -1e30f;
+
+struct Problem {
+    const void *query;       // [rows, heads, head_dim], row stride below
+    void *out;               // the same shape
+    const void *cache;       // one layer's KV cache
+    const int32_t *blocks;   // [batch, blocks_stride] block table
+    const int64_t *first_row;  // [batch + 1] first query row of each request
+    const int64_t *prefix;   // [batch] verified tokens, visible to all rows
+    const int64_t *tail;     // [batch] tree slots after the prefix, visible by mask
+    const uint8_t *mask;     // [batch, mask_width, mask_width], row sees column
+    int64_t batch, heads, kv_heads, head_dim, block_size;
+    int64_t query_stride, out_stride, blocks_stride, mask_width;
+    int64_t cache_block_stride, cache_head_stride;
+    float scale;
+};
+
+static inline float load(const float *p) { return *p; }
+static inline float load(const uint16_t *p) {
+    uint32_t bits = uint32_t(*p) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+static inline void store(float *p, float value) { *p = value; }
+static inline void store(uint16_t *p, float value) {  // round to nearest even, as torch does
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    *p = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+template <typename T>
+static inline void widen(const T *from, float *to, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) to[i] = load(from + i);
+}
+
+// exp(x) for x <= 0, relative error about 2e-7 (Cody-Waite reduction, degree-6 polynomial)
+static inline vec exp_negative(vec x) {
+    x = x < -87.0f ? vec{} - 87.0f : x;
+    vec t = x * 1.44269504f;
+    veci n = __builtin_convertvector(t - 0.5f, veci);
+    vec nf = __builtin_convertvector(n, vec);
+    vec r = x - nf * 0.693359375f + nf * 2.12194440e-4f;
+    vec p = vec{} + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    veci bits = (n + 127) << 23;
+    vec power;
+    std::memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+// scores[r][t] = sum_d query[r][d] * keys[d][t] for R rows; t in whole vectors
+template <int R>
+static void dot(const float *query, const float *keys, float *scores, int64_t dim, int64_t width,
+                int64_t tokens) {
+    for (int64_t t = 0; t < tokens; t += 2 * LANES) {
+        vec a[R], b[R];
+        for (int r = 0; r < R; ++r) a[r] = b[r] = vec{};
+        for (int64_t d = 0; d < dim; ++d) {
+            vec k0 = *(const vec *)(keys + d * width + t);
+            vec k1 = *(const vec *)(keys + d * width + t + LANES);
+            for (int r = 0; r < R; ++r) {
+                a[r] += query[r * dim + d] * k0;
+                b[r] += query[r * dim + d] * k1;
+            }
+        }
+        for (int r = 0; r < R; ++r) {
+            *(vec *)(scores + r * width + t) = a[r];
+            *(vec *)(scores + r * width + t + LANES) = b[r];
+        }
+    }
+}
+
+// out[r][d] += sum_t weights[r][t] * values[t][d] for R rows
+template <int R>
+static void accumulate(const float *weights, const float *values, float *out, int64_t dim,
+                       int64_t width, int64_t tokens) {
+    for (int64_t d = 0; d < dim; d += LANES) {
+        vec sum[R];
+        for (int r = 0; r < R; ++r) sum[r] = *(const vec *)(out + r * dim + d);
+        for (int64_t t = 0; t < tokens; ++t) {
+            vec v = *(const vec *)(values + t * dim + d);
+            for (int r = 0; r < R; ++r) sum[r] += weights[r * width + t] * v;
+        }
+        for (int r = 0; r < R; ++r) *(vec *)(out + r * dim + d) = sum[r];
+    }
+}
+
+// One block's scores become weights; running maximum, sum and output are rescaled.
+static void soften(float *scores, float *out, float &top, float &sum, int64_t dim, int64_t width) {
+    float block_top = MASKED;
+    for (int64_t t = 0; t < width; ++t) block_top = std::max(block_top, scores[t]);
+    float new_top = std::max(top, block_top);
+    if (new_top <= MASKED) {
+        std::fill(scores, scores + width, 0.0f);
+        return;
+    }
+    vec total = {};
+    for (int64_t t = 0; t < width; t += LANES) {
+        vec s = *(vec *)(scores + t);
+        vec w = exp_negative(s - new_top);
+        w = s <= MASKED ? vec{} : w;
+        *(vec *)(scores + t) = w;
+        total += w;
+    }
+    vec shift = vec{} + (top - new_top);
+    float decay = top <= MASKED ? 0.0f : exp_negative(shift)[0];
+    float block_sum = 0.0f;
+    for (int i = 0; i < LANES; ++i) block_sum += total[i];
+    sum = sum * decay + block_sum;
+    top = new_top;
+    if (decay != 1.0f)
+        for (int64_t d = 0; d < dim; ++d) out[d] *= decay;
+}
+
+template <typename T>
+static void attend(const Problem &p, int64_t request, int64_t kv_head) {
+    const int64_t dim = p.head_dim, width = p.block_size, group = p.heads / p.kv_heads;
+    const int64_t row0 = p.first_row[request], rows = p.first_row[request + 1] - row0;
+    const int64_t lines = rows * group, padded = (lines + ROWS - 1) / ROWS * ROWS;
+    const int64_t prefix = p.prefix[request], total = prefix + p.tail[request];
+    const uint8_t *mask = p.mask + request * p.mask_width * p.mask_width;
+    thread_local std::vector<float> buffer;
+    buffer.assign(padded * (2 * dim + width + 2) + 2 * dim * width, 0.0f);
+    float *query = buffer.data(), *out = query + padded * dim, *scores = out + padded * dim;
+    float *top = scores + padded * width, *sum = top + padded;
+    float *keys = sum + padded, *values = keys + dim * width;
+    std::fill(top, top + padded, MASKED);
+    for (int64_t line = 0; line < lines; ++line) {  // line = row * group + head in group
+        const T *from = (const T *)p.query + (row0 + line / group) * p.query_stride +
+                        (kv_head * group + line % group) * dim;
+        for (int64_t d = 0; d < dim; ++d) query[line * dim + d] = load(from + d) * p.scale;
+    }
+    for (int64_t start = 0; start < total; start += width) {
+        const int64_t tokens = std::min(width, total - start);
+        const T *block = (const T *)p.cache + kv_head * p.cache_head_stride +
+                         p.blocks[request * p.blocks_stride + start / width] * p.cache_block_stride;
+        const int64_t whole = std::min(width, (tokens + 2 * LANES - 1) / (2 * LANES) * 2 * LANES);
+        for (int64_t d = 0; d < dim; ++d) widen(block + d * width, keys + d * width, whole);
+        widen(block + dim * width, values, tokens * dim);
+        for (int64_t line = 0; line < padded; line += ROWS)
+            dot<ROWS>(query + line * dim, keys, scores + line * width, dim, width, whole);
+        for (int64_t line = 0; line < lines; ++line) {
+            float *row_scores = scores + line * width;
+            std::fill(row_scores + tokens, row_scores + width, MASKED);
+            for (int64_t t = std::max<int64_t>(prefix - start, 0); t < tokens; ++t)
+                if (!mask[line / group * p.mask_width + start + t - prefix]) row_scores[t] = MASKED;
+            soften(row_scores, out + line * dim, top[line], sum[line], dim, width);
+        }
+        for (int64_t line = 0; line < padded; line += ROWS)
+            accumulate<ROWS>(scores + line * width, values, out + line * dim, dim, width, tokens);
+    }
+    for (int64_t line = 0; line < lines; ++line) {
+        T *to = (T *)p.out + (row0 + line / group) * p.out_stride +
+                (kv_head * group + line % group) * dim;
+        const float norm = sum[line] > 0.0f ? 1.0f / sum[line] : 0.0f;
+        for (int64_t d = 0; d < dim; ++d) store(to + d, out[line * dim + d] * norm);
+    }
+}
+
+template <typename T>
+static void attend_all(const Problem &p, int threads) {
+#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (int64_t request = 0; request < p.batch; ++request)
+        for (int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head)
+            attend<T>(p, request, kv_head);
+}
+
+extern "C" void tree_attention_float32(const Problem *p, int threads) {
+    attend_all<float>(*p, threads);
+}
+extern "C" void tree_attention_bfloat16(const Problem *p, int threads) {
+    attend_all<uint16_t>(*p, threads);
+}
+
+template <typename T>
+static void move(T *const *layers, int64_t layer_count, const int64_t *from, const int64_t *to,
+                 int64_t count, const Problem &p) {
+    const int64_t dim = p.head_dim, width = p.block_size;
+    for (int64_t layer = 0; layer < layer_count; ++layer)
+        for (int64_t i = 0; i < count; ++i)
+            for (int64_t head = 0; head < p.kv_heads; ++head) {
+                T *source = layers[layer] + from[i] / width * p.cache_block_stride +
+                            head * p.cache_head_stride;
+                T *target = layers[layer] + to[i] / width * p.cache_block_stride +
+                            head * p.cache_head_stride;
+                const int64_t s = from[i] % width, t = to[i] % width;
+                for (int64_t d = 0; d < dim; ++d) target[d * width + t] = source[d * width + s];
+                std::memmove(target + dim * width + t * dim, source + dim * width + s * dim,
+                             dim * sizeof(T));
+            }
+}
+
+// Move token KV between slots in all layers, in the order given (a path's slots ascend, and a
+// destination is never a later source).
+extern "C" void move_kv_float32(float *const *layers, int64_t layer_count, const int64_t *from,
+                                const int64_t *to, int64_t count, const Problem *p) {
+    move(layers, layer_count, from, to, count, *p);
+}
+extern "C" void move_kv_bfloat16(uint16_t *const *layers, int64_t layer_count, const int64_t *from,
+                                 const int64_t *to, int64_t count, const Problem *p) {
+    move(layers, layer_count, from, to, count, *p);
+}

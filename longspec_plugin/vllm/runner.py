@@ -1,0 +1,162 @@
+"""vLLM's model runner with trees: draft, lay out, verify, accept, move KV.
+
+Overrides of Model Runner V1 (``vllm/v1/worker/gpu_model_runner.py``), each the smallest that does
+its part. A tree is a list of draft tokens in breadth-first order; its slots stay linear, one a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from proposers.tree import DraftTrees, ancestor_mask, row_positions
+
+from ..trees import TreeBook
+from .sampling import verify
+from .trace import Trace
+
+if TYPE_CHECKING:
+    from vllm.v1.worker.gpu_model_runner import GPUModelRunner as _Runner
+else:
+    _Runner = object
+
+
+class TreeRunner(_Runner):
+    """Mixed in before vLLM's own runner class, CPU or GPU.
+
+    The device-specific part is ``self.longspec_device``, which lays out attention, reads the last
+    layer's KV and moves accepted KV (:mod:`.device_cpu`, :mod:`.device_gpu`).
+    """
+
+    def setup_longspec(self, device: Any) -> None:
+        """Called by our worker once the runner exists."""
+        self.longspec_device = device
+        self.book = TreeBook()
+        self.trace = Trace.from_environment()
+        self.step_trees: DraftTrees | None = None
+        self.last_logit_rows: Tensor | None = None
+
+    def execute_model(self, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
+        self.drafter.forget(scheduler_output.finished_req_ids)
+        with self.trace.section("verify"):
+            return super().execute_model(scheduler_output, *args, **kwargs)
+
+    def _model_forward(self, *args: Any, **kwargs: Any) -> Any:
+        with self.trace.section("forward"):
+            return super()._model_forward(*args, **kwargs)
+
+    def _prepare_inputs(self, scheduler_output: Any, num_scheduled_tokens: Any) -> Any:
+        """Rotary positions of tree rows: root + depth (slots are set by then, and stay linear)."""
+        result = super()._prepare_inputs(scheduler_output, num_scheduled_tokens)
+        drafts = scheduler_output.scheduled_spec_decode_tokens
+        requests = self.input_batch.req_ids
+        self.step_trees = None
+        if drafts:
+            trees = self.book.recall([(r, drafts.get(r, ())) for r in requests])
+            self.step_trees = trees
+            self._place_tree_positions(trees)
+        return result
+
+    def _place_tree_positions(self, trees: DraftTrees) -> None:
+        first = self.query_start_loc.cpu[: trees.batch_size].long()
+        roots = self.input_batch.num_computed_tokens_cpu_tensor[: trees.batch_size].long()
+        real = trees.valid().cpu()
+        real_rows = torch.cat([(trees.sizes > 0)[:, None].cpu(), real], dim=1)
+        columns = torch.arange(trees.max_nodes + 1)
+        flat = (first[:, None] + columns)[real_rows]
+        positions = row_positions(trees, roots.to(trees.depths.device)).cpu()[real_rows]
+        self.positions[flat.to(self.device)] = positions.to(self.positions)
+
+    def _build_attention_metadata(self, *args: Any, **kwargs: Any) -> Any:
+        """Attach the tree rows to the metadata that our attention backend reads."""
+        metadata, common = super()._build_attention_metadata(*args, **kwargs)
+        if not kwargs.get("for_cudagraph_capture") and self.step_trees is not None:
+            mask = ancestor_mask(self.step_trees)
+            step = self.longspec_device.tree_step(self, self.step_trees, mask)
+            for layer in {id(m): m for m in metadata.values()}.values():
+                layer.longspec = step
+        return metadata, common
+
+    def _sample(self, logits: Tensor | None, spec_decode_metadata: Any) -> Any:
+        """Walk the trees with the target's own draws, then move the accepted path's KV."""
+        trees = self.step_trees
+        batch = self.input_batch
+        if trees is None or logits is None or spec_decode_metadata is None:
+            self.last_logit_rows = torch.arange(batch.num_reqs, device=self.device)
+            return self.sampler(logits=logits, sampling_metadata=batch.sampling_metadata)
+        with self.trace.section("accept"):
+            counts = spec_decode_metadata.cu_num_sampled_tokens
+            first_rows = torch.cat([counts.new_zeros(1), counts[:-1]]).long()
+            walk, output = verify(
+                trees, logits, first_rows, self.sampler, batch.sampling_metadata, self._plain()
+            )
+            self.last_logit_rows = first_rows + walk.last_rows()
+            flat_rows = spec_decode_metadata.logits_indices.long()
+            self._move_accepted(walk.rows, first_rows, flat_rows)
+            self.trace.note(rows=logits.shape[0], nodes=int(trees.sizes.sum()))
+        return output
+
+    def _plain(self) -> bool:
+        metadata = self.input_batch.sampling_metadata
+        return bool(
+            metadata.all_greedy
+            and metadata.max_num_logprobs is None
+            and metadata.no_penalties
+            and all(self._biasless(request) for request in self.input_batch.req_ids)
+        )
+
+    def _biasless(self, request: str) -> bool:
+        params = self.requests[request].sampling_params
+        return params is not None and not params.logit_bias and self.drafter._allows(request, self)
+
+    def _move_accepted(self, rows: Tensor, first_rows: Tensor, flat_rows: Tensor) -> None:
+        """Bring the KV of accepted nodes to the slots right behind the root."""
+        depth = torch.arange(rows.shape[1], device=rows.device)
+        moved = (rows > 0) & (rows != depth)
+        if not bool(moved.any()):
+            return
+        slots = self.input_batch.block_table[0].slot_mapping.gpu
+        first = first_rows[:, None]
+        source = slots[flat_rows[(first + rows)[moved]]]
+        target = slots[flat_rows[(first + depth)[moved]]]
+        self.longspec_device.move(self, source, target)
+
+    def _input_fits_in_drafter(self, common_attn_metadata: Any) -> bool:
+        """Near the length limit trees shrink; drafting is never replaced by zeros."""
+        return common_attn_metadata is not None
+
+    def propose_draft_token_ids(
+        self,
+        scheduler_output: Any,
+        sampled_token_ids: Any,
+        sampling_metadata: Any,
+        hidden_states: Tensor,
+        sample_hidden_states: Tensor,
+        aux_hidden_states: Any,
+        spec_decode_metadata: Any,
+        common_attn_metadata: Any,
+        slot_mappings: Any,
+    ) -> list[list[int]]:
+        """A tree for every request that may have one, as lists for the scheduler."""
+        with self.trace.section("draft"):
+            drafted = self._draft(sampled_token_ids, sample_hidden_states)
+        self.trace.end_cycle()
+        return drafted
+
+    def _draft(self, sampled: Sequence[Sequence[int]], hidden_states: Tensor) -> list[list[int]]:
+        tokens: list[list[int]] = [[] for _ in sampled]
+        rows = self.drafter.drafted_rows(self, sampled)
+        if not rows or self.last_logit_rows is None:
+            return tokens
+        last = hidden_states[self.last_logit_rows[rows]]
+        trees = self.drafter.draft(self, rows, last, self._target_kv)
+        names = [self.input_batch.req_ids[row] for row in rows]
+        for row, drafted in zip(rows, self.book.remember(names, trees), strict=True):
+            tokens[row] = drafted
+        return tokens
+
+    def _target_kv(self, rows: Tensor, prefix: Tensor) -> Any:
+        return self.longspec_device.target_kv(self, rows, prefix)

@@ -1,0 +1,56 @@
+"""Where a cycle's time goes: one JSON line a cycle when ``LONGSPEC_TRACE`` names a file.
+
+``verify_ms`` is the step up to the logits, of which ``forward_ms`` the target's layers;
+``accept_ms`` the walk and the KV move; ``draft_ms`` drafting *and* accepting, all that the method
+adds beside the forward; ``engine_ms`` the rest of the cycle (scheduling, bookkeeping, output).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+
+class Trace:
+    """Collects the sections of a cycle; does next to nothing without a file."""
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self.file = file
+        self.times: dict[str, float] = {}
+        self.facts: dict[str, Any] = {}
+        self.cycle_started = time.perf_counter()
+
+    @classmethod
+    def from_environment(cls) -> Trace:
+        path = os.environ.get("LONGSPEC_TRACE")
+        return cls(open(path, "a", buffering=1) if path else None)  # noqa: SIM115 (lives on)
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - started
+
+    def note(self, **facts: Any) -> None:
+        self.facts.update(facts)
+
+    def end_cycle(self) -> None:
+        """Write the cycle if it verified drafts, and begin the next."""
+        now = time.perf_counter()
+        if self.file is not None and self.facts:
+            self.file.write(json.dumps(self._line(now - self.cycle_started)) + "\n")
+        self.times, self.facts, self.cycle_started = {}, {}, now
+
+    def _line(self, cycle: float) -> dict[str, Any]:
+        took = {k: self.times.get(k, 0.0) for k in ("verify", "forward", "accept", "draft")}
+        ours = took["draft"] + took["accept"]
+        took["draft"] = ours
+        took["engine"] = cycle - took["verify"] - ours
+        milliseconds = {f"{name}_ms": round(1e3 * value, 3) for name, value in took.items()}
+        return {"event": "cycle", **milliseconds, "cycle_ms": round(1e3 * cycle, 3), **self.facts}

@@ -22,11 +22,13 @@ class Frontier:
     Attributes:
         tokens: ``[B, W]`` token ids.
         nodes: ``[B, W]`` node indices, -1 for the root.
+        origins: ``[B, W]`` which row of the frontier before each row grew from.
         depth: depth of these rows, 0 for the root.
     """
 
     tokens: Tensor
     nodes: Tensor
+    origins: Tensor
     depth: int
 
 
@@ -50,7 +52,8 @@ def grow(root_tokens: Tensor, shape: Sequence[int], step: DraftStep) -> DraftTre
         step: the draft model.
     """
     batch, device = root_tokens.shape[0], root_tokens.device
-    frontier = Frontier(root_tokens[:, None], torch.full((batch, 1), -1, device=device), 0)
+    root = torch.full((batch, 1), -1, device=device)
+    frontier = Frontier(root_tokens[:, None], root, root + 1, 0)
     scores = torch.zeros(batch, 1, device=device)
     levels: list[tuple[Tensor, Tensor, Tensor]] = []
     placed = 0
@@ -58,12 +61,13 @@ def grow(root_tokens: Tensor, shape: Sequence[int], step: DraftStep) -> DraftTre
         log_probs, tokens = step(frontier, width)
         totals = (scores[:, :, None] + log_probs.float()).flatten(1)
         scores, best = totals.topk(min(width, totals.shape[1]), dim=1)
-        parents = frontier.nodes.gather(1, best // log_probs.shape[2])
+        origins = best // log_probs.shape[2]
+        parents = frontier.nodes.gather(1, origins)
         chosen = tokens.flatten(1).gather(1, best)
         levels.append((chosen, parents, scores))
         nodes = torch.arange(placed, placed + best.shape[1], device=device).expand(batch, -1)
         placed += best.shape[1]
-        frontier = Frontier(chosen, nodes, frontier.depth + 1)
+        frontier = Frontier(chosen, nodes, origins, frontier.depth + 1)
     return _assemble(levels, batch, placed)
 
 

@@ -1,0 +1,168 @@
+"""The GLIDE proposer: trees from one decoder layer that reads the target's own KV.
+
+Per cycle: bring each request's window up to date, then one draft forward per tree level, all
+requests at once (LongSpec, arXiv 2502.17421, sections 3.1 and 3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..base import DraftContext, TargetKV, TargetModel, TargetShape
+from ..growth import Frontier, check_shape, grow
+from ..tree import DraftTrees, prune
+from .checkpoint import load_glide
+from .config import GlideConfig
+from .model import GlideDraft
+from .window import SelfAttentionWindow
+
+OPTIONS = {"tree_shape": [4, 4, 2, 1], "min_probability": 0.0}
+
+
+class GlideProposer:
+    """A GLIDE draft (:mod:`.layer`) that grows trees of a fixed shape.
+
+    Options: ``tree_shape``, the nodes of each level; ``min_probability``, under which path
+    probability a node is not worth a row of the target's forward (0 keeps all).
+    """
+
+    def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
+        if draft_dir is None:
+            raise ValueError('proposer \'glide\' needs a draft: add "model": "DRAFT_DIR"')
+        if unknown := sorted(set(options) - set(OPTIONS)):
+            raise ValueError(
+                f"{unknown[0]}={options[unknown[0]]!r} is unknown to proposer 'glide';"
+                f" allowed: proposer, {', '.join(OPTIONS)}"
+            )
+        chosen = {**OPTIONS, **options}
+        self.shape = check_shape(chosen["tree_shape"])
+        self.min_log_prob = _log(chosen["min_probability"])
+        self.max_nodes, self.max_depth = sum(self.shape), len(self.shape)
+        self.draft_dir = draft_dir
+        self.config = GlideConfig.from_pretrained(draft_dir)
+
+    def check_target(self, shape: TargetShape) -> None:
+        """Refuse a target whose sizes are not those the draft was trained for."""
+        for name in ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads"):
+            self._agree(name, getattr(shape, name))
+        self._agree("head_dim", shape.head_dim)
+
+    def _agree(self, name: str, served: int) -> None:
+        trained = getattr(self.config.target, name)
+        if trained != served:
+            raise ValueError(
+                f"the draft {self.draft_dir} was trained for a target with {name}={trained},"
+                f" this one has {served}; serve {self.config.target.name} or train a draft"
+            )
+
+    def bind(self, target: TargetModel) -> None:
+        """Load the weights beside the target's embedding and head."""
+        self.check_target(target.shape)
+        like = target.embedding
+        _, state = load_glide(self.draft_dir, device=like.device, dtype=like.dtype)
+        self.model = GlideDraft.build(self.config, state, target)
+        shape = target.shape
+        self.window = SelfAttentionWindow(
+            self.config.window,
+            shape.num_key_value_heads,
+            shape.head_dim,
+            self.model.window_kv,
+            like,
+        )
+
+    def forget(self, request_id: Hashable) -> None:
+        self.window.forget(request_id)
+
+    @torch.inference_mode()
+    def propose(self, context: DraftContext) -> DraftTrees:
+        slots = self.window.update(context.request_ids, context.token_ids)
+        device = slots.device
+        lengths = torch.tensor([len(tokens) for tokens in context.token_ids], device=device)
+        roots = torch.tensor([int(tokens[-1]) for tokens in context.token_ids], device=device)
+        step = _DraftCycle(self, context, slots, lengths)
+        trees = grow(roots, self.shape, step)
+        budgets = context.budgets.to(device)
+        if self.min_log_prob == -math.inf and bool((budgets >= self.max_nodes).all()):
+            return trees
+        return prune(trees, budgets, self.min_log_prob)
+
+
+class _DraftCycle:
+    """The draft forwards of one cycle: one call per level (:class:`proposers.growth.DraftStep`)."""
+
+    def __init__(
+        self, proposer: GlideProposer, context: DraftContext, slots: Tensor, lengths: Tensor
+    ) -> None:
+        self.model = proposer.model
+        self.window = proposer.window
+        self.kv: TargetKV = context.target_kv
+        self.roots = lengths - 1
+        held = self.window.positions(lengths)
+        self.visible_from = held  # positions of ring entries; negative: empty
+        batch, capacity = held.shape
+        ring = self.window.ring[:, slots]
+        self.cache = torch.cat(
+            [ring, ring.new_zeros(*ring.shape[:3], proposer.max_nodes, ring.shape[4])], dim=3
+        )
+        self.ancestors = torch.zeros(batch, 1, 0, dtype=torch.bool, device=held.device)
+        self.capacity = capacity
+        self.hidden = context.hidden_states
+
+    def __call__(self, frontier: Frontier, k: int) -> tuple[Tensor, Tensor]:
+        positions = (self.roots + frontier.depth)[:, None].expand_as(frontier.tokens)
+        mask = self._mask(frontier, positions)
+        first = self.capacity + int(frontier.nodes[0, 0])
+
+        def self_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            if frontier.depth:  # the root is in the ring already
+                width = query.shape[1]
+                self.cache[0, :, :, first : first + width] = keys.transpose(1, 2)
+                self.cache[1, :, :, first : first + width] = values.transpose(1, 2)
+            return _grouped_attention(query, *self.cache[..., : mask.shape[2], :], mask)
+
+        return self.model.best(
+            frontier.tokens, positions, self.hidden, self_attend, self.kv.attend, k
+        )
+
+    def _mask(self, frontier: Frontier, positions: Tensor) -> Tensor:
+        """``[B, W, entries]``: ring entries inside the window, then the row's own path."""
+        held = self.visible_from[:, None]
+        in_window = (held >= 0) & (held >= positions[:, :, None] - self.window.window)
+        if frontier.depth:
+            width = frontier.tokens.shape[1]
+            rows = frontier.origins[:, :, None].expand(-1, -1, self.ancestors.shape[2])
+            inherited = self.ancestors.gather(1, rows)
+            own = torch.eye(width, dtype=torch.bool, device=held.device)
+            self.ancestors = torch.cat([inherited, own.expand(len(held), -1, -1)], dim=2)
+        return torch.cat([in_window, self.ancestors], dim=2)
+
+
+def _grouped_attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Masked attention with grouped KV heads.
+
+    Args:
+        query: ``[B, W, heads, head_dim]``; keys, values: ``[B, kv_heads, S, head_dim]``;
+        mask: ``[B, W, S]`` bool.
+    """
+    batch, width, heads, dim = query.shape
+    kv_heads = keys.shape[1]
+    folded = query.view(batch, width, kv_heads, heads // kv_heads, dim).permute(0, 2, 3, 1, 4)
+    folded = folded.reshape(batch, kv_heads, -1, dim)
+    wide = mask[:, None].repeat(1, 1, heads // kv_heads, 1)
+    out = torch.nn.functional.scaled_dot_product_attention(folded, keys, values, attn_mask=wide)
+    out = out.view(batch, kv_heads, heads // kv_heads, width, dim)
+    return out.permute(0, 3, 1, 2, 4).reshape(batch, width, heads, dim)
+
+
+def _log(probability: Any) -> float:
+    if isinstance(probability, bool) or not isinstance(probability, int | float):
+        raise ValueError(f"min_probability={probability!r}: expected a number from 0 up to 1")
+    if not 0 <= probability < 1:
+        raise ValueError(f"min_probability={probability!r}: allowed are numbers from 0 up to 1")
+    return math.log(probability) if probability else -math.inf

@@ -1,0 +1,91 @@
+"""The draft's self-attention window: constant memory, never saved, always recomputable.
+
+The layer's self-attention keys and values depend on a token and its position alone (one layer, made
+from embeddings), so a request's window is a ring of ``window + 1`` entries that can be filled from
+its last token ids at any time: after a prefix-cache hit, a preemption, a chunked prefill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+KeysValues = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From token ids ``[n]`` and positions ``[n]`` to K and V, ``[n, kv_heads, head_dim]`` each."""
+
+
+class SelfAttentionWindow:
+    """Rings of several requests in one allocation that grows with their number only.
+
+    Args:
+        window: tokens before its own that a query sees (LongSpec: 512).
+        kv_heads, head_dim: sizes of the draft's self-attention.
+    """
+
+    def __init__(
+        self,
+        window: int,
+        kv_heads: int,
+        head_dim: int,
+        keys_values: KeysValues,
+        like: Tensor,
+    ) -> None:
+        self.window = window
+        self.capacity = window + 1
+        self.keys_values = keys_values
+        self.ring = like.new_zeros(2, 0, kv_heads, self.capacity, head_dim)
+        self.slots: dict[Hashable, int] = {}
+        self.lengths: dict[Hashable, int] = {}
+        self.free: list[int] = []
+
+    def update(self, requests: Sequence[Hashable], token_ids: Sequence[np.ndarray]) -> Tensor:
+        """Bring rings up to each request's last token; return their slots ``[B]``."""
+        for request, tokens in zip(requests, token_ids, strict=True):
+            slot = self._slot(request)
+            known = self.lengths[request]
+            length = len(tokens)
+            # a shorter text than before is another text; recompute all of it
+            start = max(length - self.capacity, known if known <= length else 0)
+            if start < length:
+                self._write(slot, tokens[start:], start)
+            self.lengths[request] = length
+        return torch.tensor([self.slots[r] for r in requests], device=self.ring.device)
+
+    def forget(self, request: Hashable) -> None:
+        """Give a request's ring back."""
+        if request in self.slots:
+            self.free.append(self.slots.pop(request))
+            del self.lengths[request]
+
+    def positions(self, lengths: Tensor) -> Tensor:
+        """``[B, capacity]`` position held by each entry; negative where the ring is not full."""
+        last = lengths[:, None] - 1
+        index = torch.arange(self.capacity, device=lengths.device)
+        return last - (last - index) % self.capacity
+
+    def _write(self, slot: int, tokens: np.ndarray, start: int) -> None:
+        device = self.ring.device
+        ids = torch.as_tensor(np.ascontiguousarray(tokens), device=device).long()
+        positions = torch.arange(start, start + len(ids), device=device)
+        pair = self.keys_values(ids, positions)
+        index = positions % self.capacity
+        for part, values in zip(self.ring, pair, strict=True):
+            part[slot].index_copy_(1, index, values.transpose(0, 1))
+
+    def _slot(self, request: Hashable) -> int:
+        if request not in self.slots:
+            if not self.free:
+                self._grow()
+            self.slots[request] = self.free.pop()
+            self.lengths[request] = 0
+        return self.slots[request]
+
+    def _grow(self) -> None:
+        count = self.ring.shape[1]
+        more = max(count, 4)
+        shape = (2, more, *self.ring.shape[2:])
+        self.ring = torch.cat([self.ring, self.ring.new_zeros(shape)], dim=1)
+        self.free.extend(reversed(range(count, count + more)))

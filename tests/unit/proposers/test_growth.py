@@ -1,0 +1,71 @@
+"""Level growth against an exhaustive search."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proposers.growth import Frontier, check_shape, grow
+
+VOCAB = 5
+
+
+def table_step(table: torch.Tensor) -> object:
+    """A draft whose distribution depends on the last token and the depth alone."""
+
+    def step(frontier: Frontier, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = table[frontier.depth][frontier.tokens]
+        best = rows.topk(min(k, VOCAB), dim=-1)
+        return best.values, best.indices
+
+    return step
+
+
+def brute_force(table: torch.Tensor, root: int, shape: list[int]) -> list[set[tuple[int, ...]]]:
+    """Each level: the best paths that extend a path of the level before."""
+    level: dict[tuple[int, ...], float] = {(): 0.0}
+    levels = []
+    for depth, width in enumerate(shape):
+        grown = {}
+        for path, token in itertools.product(level, range(VOCAB)):
+            last = path[-1] if path else root
+            grown[(*path, token)] = level[path] + float(table[depth, last, token])
+        level = dict(sorted(grown.items(), key=lambda item: -item[1])[:width])
+        levels.append(set(level))
+    return levels
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=4), st.integers(0, 10_000))
+def test_levels_hold_the_likeliest_paths(shape: list[int], seed: int) -> None:
+    torch.manual_seed(seed)
+    table = torch.randn(len(shape), VOCAB, VOCAB).log_softmax(-1)
+    roots = torch.tensor([0, 3])
+    trees = grow(roots, shape, table_step(table))  # type: ignore[arg-type]
+    for b, root in enumerate(roots.tolist()):
+        paths: list[tuple[int, ...]] = []
+        for token, parent in zip(trees.tokens[b].tolist(), trees.parents[b].tolist(), strict=True):
+            paths.append((*(paths[parent] if parent >= 0 else ()), token))
+        for depth, expected in enumerate(brute_force(table, root, shape), start=1):
+            assert {p for p in paths if len(p) == depth} == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([], "expected a non-empty list"),
+        ("4,4", "expected a non-empty list"),
+        ([4, 0], "level size 0 is not a whole number"),
+        ([4, 2.5], "level size 2.5 is not a whole number"),
+        ([True], "level size True"),
+        ([64, 65], "129 nodes; at most 128 are allowed"),
+    ],
+)
+def test_impossible_shapes_are_refused(shape: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        check_shape(shape)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,89 @@
+"""Invariants of trees: ancestry, positions, truncation, pruning, selection."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proposers.tree import (
+    DraftTrees,
+    ancestor_mask,
+    chains,
+    from_parents,
+    prune,
+    row_positions,
+    select,
+)
+
+from .strategies import tree_batches
+
+
+def path(trees: DraftTrees, batch: int, node: int) -> list[int]:
+    """Rows from the root to a node, by following parents one at a time."""
+    rows = []
+    while node >= 0:
+        rows.append(node + 1)
+        node = int(trees.parents[batch, node])
+    return [0, *reversed(rows)]
+
+
+@given(tree_batches())
+def test_mask_is_the_row_itself_and_its_ancestors(trees: DraftTrees) -> None:
+    mask = ancestor_mask(trees)
+    for b, size in enumerate(trees.sizes.tolist()):
+        assert mask[b, 0].nonzero().flatten().tolist() == [0]
+        for node in range(size):
+            assert mask[b, node + 1].nonzero().flatten().tolist() == path(trees, b, node)
+
+
+@given(tree_batches(), st.integers(0, 1000))
+def test_position_is_root_plus_depth(trees: DraftTrees, start: int) -> None:
+    roots = torch.arange(trees.batch_size) + start
+    positions = row_positions(trees, roots)
+    for b, size in enumerate(trees.sizes.tolist()):
+        for node in range(size):
+            assert positions[b, node + 1] == roots[b] + len(path(trees, b, node)) - 1
+
+
+@given(tree_batches(), st.integers(0, 12), st.floats(-6, 0))
+def test_pruning_keeps_the_best_connected_nodes(
+    trees: DraftTrees, budget: int, floor: float
+) -> None:
+    kept = prune(trees, torch.full((trees.batch_size,), budget), floor)
+    for b in range(trees.batch_size):
+        before = trees.log_probs[b, : int(trees.sizes[b])].tolist()
+        after = kept.log_probs[b, : int(kept.sizes[b])].tolist()
+        expected = sorted((s for s in before if s >= torch.tensor(floor).item()), reverse=True)
+        assert sorted(after, reverse=True) == pytest.approx(expected[:budget])
+        for node in range(int(kept.sizes[b])):
+            assert -1 <= int(kept.parents[b, node]) < node
+            assert int(kept.depths[b, node]) == len(path(kept, b, node)) - 1
+
+
+@given(tree_batches(), st.data())
+def test_any_prefix_is_a_tree(trees: DraftTrees, data: st.DataObject) -> None:
+    sizes = torch.tensor([data.draw(st.integers(0, int(n))) for n in trees.sizes])
+    cut = trees.truncated(sizes)
+    mask = ancestor_mask(cut)
+    for b, size in enumerate(sizes.tolist()):
+        rows = mask[b, : size + 1]
+        assert not rows[:, size + 1 :].any()  # nothing outside the prefix is needed
+
+
+@given(tree_batches())
+def test_selecting_all_changes_nothing(trees: DraftTrees) -> None:
+    same = select(trees, torch.ones_like(trees.tokens, dtype=torch.bool))
+    assert same.token_lists() == trees.token_lists()
+    assert torch.equal(same.sizes, trees.sizes)
+
+
+def test_chain_mask_is_causal() -> None:
+    mask = ancestor_mask(chains([[5, 6, 7]]))[0]
+    assert torch.equal(mask, torch.ones(4, 4).tril().bool())
+
+
+def test_a_parent_must_come_first() -> None:
+    with pytest.raises(ValueError, match=r"node 0 has parent 0; allowed: -1 to -1"):
+        from_parents([[1]], [[0]])

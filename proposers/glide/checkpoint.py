@@ -1,0 +1,92 @@
+"""Reading and writing GLIDE drafts: ours, and the published LongSpec checkpoints.
+
+Ours is one ``model.safetensors`` and a ``config.json``. Published ones hold 20 tensors, of which
+``cross_attn.{k,v}_proj`` are never used; the training code's ``draft_model_weights.pth`` carries the
+prefix ``draft_model.``. Pickles are opened with ``weights_only=True`` only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .config import GlideConfig
+from .layer import GlideLayer
+
+VOCABULARY = "draft_vocab"
+"""Tensor ``[Vd]``: the target's token id of each entry of the draft vocabulary."""
+FILES = ("model.safetensors", "draft_model_weights.pth", "pytorch_model.bin")
+UNUSED = tuple(f"cross_attn.{p}_proj.{kind}" for p in "kv" for kind in ("weight", "bias"))
+PREFIX = "draft_model."
+
+
+def load_glide(
+    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[GlideConfig, dict[str, Tensor]]:
+    """Config and tensors of a draft, checked against each other.
+
+    Raises:
+        ValueError: one line with the tensor's name and both shapes, or the missing file.
+    """
+    config = GlideConfig.from_pretrained(folder)
+    state = {k.removeprefix(PREFIX): v for k, v in _read_tensors(Path(folder)).items()}
+    state = {k: v for k, v in state.items() if k not in UNUSED}
+    _check(config, state, folder)
+    return config, {
+        name: tensor.to(device, torch.int64 if name == VOCABULARY else dtype)
+        for name, tensor in state.items()
+    }
+
+
+def save_glide(folder: Path, config: GlideConfig, state: Mapping[str, Tensor]) -> None:
+    """Write a draft folder; the weights are renamed into place when whole."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    _check(config, state, folder)
+    temporary = folder / f"model.safetensors.{os.getpid()}.tmp"
+    save_file(state, temporary, metadata={"format": "pt"})
+    temporary.replace(folder / FILES[0])
+    config.save(folder)
+
+
+def expected_shapes(config: GlideConfig) -> dict[str, torch.Size]:
+    """Names and shapes of all tensors of a draft with this config."""
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in GlideLayer(config).state_dict().items()}
+    if config.draft_vocab_size is not None:
+        shapes[VOCABULARY] = torch.Size([config.draft_vocab_size])
+    return shapes
+
+
+def _check(config: GlideConfig, state: Mapping[str, Tensor], folder: Path) -> None:
+    expected = expected_shapes(config)
+    for name, shape in expected.items():
+        if name not in state:
+            raise ValueError(f"{folder}: tensor {name} {list(shape)} is missing")
+        if state[name].shape != shape:
+            raise ValueError(
+                f"{folder}: tensor {name} has shape {list(state[name].shape)},"
+                f" config.json asks for {list(shape)}"
+            )
+    if unknown := sorted(set(state) - set(expected)):
+        raise ValueError(f"{folder}: tensor {unknown[0]} is unknown for this config.json")
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    path = next((folder / name for name in FILES if (folder / name).exists()), None)
+    if path is None:
+        raise ValueError(f"{folder} holds no weights; expected one of {', '.join(FILES)}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return loaded
+    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None

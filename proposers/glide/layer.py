@@ -1,0 +1,139 @@
+"""The GLIDE layer (LongSpec, arXiv 2502.17421, section 3.1; GLIDE, arXiv 2402.02082).
+
+``a = h + SA(RMS1(h)); b = a + CA(RMS2(a)); y = b + SwiGLU(RMS3(b))`` where SA is sliding-window
+self-attention and CA attends, with a query projection only, to the target's last-layer cache as it
+is stored. How keys and values are kept is the caller's business: attention comes in as functions,
+so that training, servers and the offline engine run the same layer.
+
+Beyond the paper, ``hidden_state_input`` makes the layer's input
+``h = x + W [RMS(x); RMS(s)]`` with ``s`` the target's last hidden state at the last verified token
+(``W`` is zero at the start). Self-attention's keys and values are made from the plain embedding
+``x`` all the same, so they depend on token and position alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import GlideConfig, RotaryConfig
+
+SelfAttend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From q ``[..., heads, d]`` and the rows' own k, v ``[..., kv_heads, d]`` to ``[..., heads, d]``."""
+CrossAttend = Callable[[Tensor], Tensor]
+"""From q ``[..., heads, d]`` to ``[..., heads, d]``."""
+
+
+def rotary_tables(
+    rope: RotaryConfig, positions: Tensor, head_dim: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, both ``[*positions.shape, head_dim]`` (two equal halves, Llama's order)."""
+    exponents = torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim
+    angles = positions[..., None].float() / rope.factor * (1.0 / rope.theta**exponents)
+    doubled = torch.cat([angles, angles], dim=-1)
+    return doubled.cos().to(dtype), doubled.sin().to(dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate ``[..., heads, d]`` by tables ``[..., d]`` (RoPE, half-rotation form)."""
+    left, right = x.chunk(2, dim=-1)
+    turned = torch.cat([-right, left], dim=-1)
+    return x * cos[..., None, :] + turned * sin[..., None, :]
+
+
+class Attention(nn.Module):
+    """Projections of one attention; ``cross`` has no use for k and v."""
+
+    def __init__(self, config: GlideConfig, cross: bool) -> None:
+        super().__init__()
+        target, bias = config.target, config.attention_bias
+        self.head_dim = target.head_dim
+        width = target.num_attention_heads * target.head_dim
+        kv_width = target.num_key_value_heads * target.head_dim
+        self.q_proj = nn.Linear(target.hidden_size, width, bias=bias)
+        if not cross:
+            self.k_proj = nn.Linear(target.hidden_size, kv_width, bias=bias)
+            self.v_proj = nn.Linear(target.hidden_size, kv_width, bias=bias)
+        self.o_proj = nn.Linear(width, target.hidden_size, bias=False)
+
+    def heads(self, projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (-1, self.head_dim))
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, hidden: int, inner: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden, inner, bias=False)
+        self.up_proj = nn.Linear(hidden, inner, bias=False)
+        self.down_proj = nn.Linear(inner, hidden, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # type: ignore[no-any-return]
+
+
+class GlideLayer(nn.Module):
+    """One decoder layer over any leading shape ``[...]`` of rows.
+
+    Parameter names are those of the published checkpoints; ``hidden_proj`` is ours.
+    """
+
+    def __init__(self, config: GlideConfig) -> None:
+        super().__init__()
+        hidden, eps = config.target.hidden_size, config.target.rms_norm_eps
+        self.self_attn = Attention(config, cross=False)
+        self.cross_attn = Attention(config, cross=True)
+        self.mlp = GatedMLP(hidden, config.target.intermediate_size)
+        self.input_layernorm = nn.RMSNorm(hidden, eps)
+        self.post_self_attention_layernorm = nn.RMSNorm(hidden, eps)
+        self.post_cross_attention_layernorm = nn.RMSNorm(hidden, eps)
+        self.hidden_proj: nn.Linear | None = None
+        if config.hidden_state_input:
+            self.hidden_proj = nn.Linear(2 * hidden, hidden, bias=False)
+            nn.init.zeros_(self.hidden_proj.weight)
+
+    def fuse(self, x: Tensor, hidden: Tensor | None) -> Tensor:
+        """The layer's input ``h`` from embeddings ``x`` and target states, both ``[..., H]``."""
+        if self.hidden_proj is None or hidden is None:
+            return x
+        size, eps = x.shape[-1:], self.input_layernorm.eps
+        both = torch.cat([F.rms_norm(x, size, eps=eps), F.rms_norm(hidden, size, eps=eps)], dim=-1)
+        return x + self.hidden_proj(both)
+
+    def self_kv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Self-attention's rotated K and V of embeddings ``x``: ``[..., kv_heads, d]`` each."""
+        normed = self.input_layernorm(x)
+        attention = self.self_attn
+        keys = attention.heads(attention.k_proj(normed))
+        return rotate(keys, cos, sin), attention.heads(attention.v_proj(normed))
+
+    def forward(
+        self,
+        x: Tensor,
+        fused: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        self_attend: SelfAttend,
+        cross_attend: CrossAttend,
+    ) -> Tensor:
+        """The layer's output ``[..., H]``.
+
+        Args:
+            x: ``[..., H]`` embeddings of the rows' tokens.
+            fused: ``[..., H]`` from :meth:`fuse`.
+            cos, sin: ``[..., head_dim]`` at the rows' absolute positions.
+        """
+        keys, values = self.self_kv(x, cos, sin)
+        query = self._query(self.self_attn, self.input_layernorm(fused), cos, sin)
+        a = fused + self.self_attn.o_proj(self_attend(query, keys, values).flatten(-2))
+        query = self._query(self.cross_attn, self.post_self_attention_layernorm(a), cos, sin)
+        b = a + self.cross_attn.o_proj(cross_attend(query).flatten(-2))
+        return b + self.mlp(self.post_cross_attention_layernorm(b))  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _query(attention: Attention, normed: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        return rotate(attention.heads(attention.q_proj(normed)), cos, sin)

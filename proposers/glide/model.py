@@ -1,0 +1,87 @@
+"""A GLIDE draft ready to serve: the layer beside the target's embedding and head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..base import TargetModel
+from .checkpoint import VOCABULARY
+from .config import GlideConfig
+from .layer import CrossAttend, GlideLayer, SelfAttend, rotary_tables
+
+
+@dataclass
+class GlideDraft:
+    """Layer, frozen pieces of the target, and the draft vocabulary.
+
+    Attributes:
+        embedding: ``[V, H]`` the target's embedding.
+        head: ``[Vd, H]`` rows of the target's head, with the final norm's weight folded in.
+        vocabulary: ``[Vd]`` target ids of the draft vocabulary, or None for all of them.
+    """
+
+    config: GlideConfig
+    layer: GlideLayer
+    embedding: Tensor
+    head: Tensor
+    vocabulary: Tensor | None
+
+    @classmethod
+    def build(
+        cls, config: GlideConfig, state: Mapping[str, Tensor], target: TargetModel
+    ) -> GlideDraft:
+        """Assemble on the target's device and dtype."""
+        weights = dict(state)
+        vocabulary = weights.pop(VOCABULARY, None)
+        with torch.device("meta"):
+            layer = GlideLayer(config)
+        layer.load_state_dict(weights, assign=True)
+        head = target.head if vocabulary is None else target.head[vocabulary]
+        if config.final_norm:
+            head = (head.float() * target.final_norm.float()).to(head.dtype)
+        return cls(config, layer.eval(), target.embedding, head, vocabulary)
+
+    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        target = self.config.target
+        return rotary_tables(target.rope, positions, target.head_dim, self.embedding.dtype)
+
+    def window_kv(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Self-attention's K and V of tokens ``[n]``: ``[n, kv_heads, head_dim]`` each."""
+        return self.layer.self_kv(F.embedding(token_ids, self.embedding), *self.tables(positions))
+
+    def best(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        hidden: Tensor | None,
+        self_attend: SelfAttend,
+        cross_attend: CrossAttend,
+        k: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The ``k`` likeliest continuations of each row.
+
+        Args:
+            tokens, positions: ``[B, W]``.
+            hidden: ``[B, H]`` the target's state at each request's last verified token.
+
+        Returns:
+            log-probabilities and target token ids, ``[B, W, k]`` each.
+        """
+        x = F.embedding(tokens, self.embedding)
+        fused = self.layer.fuse(x, None if hidden is None else hidden[:, None].expand_as(x))
+        y = self.layer(x, fused, *self.tables(positions), self_attend, cross_attend)
+        logits = self.logits(y)
+        best = logits.float().log_softmax(-1).topk(min(k, logits.shape[-1]), dim=-1)
+        ids = best.indices if self.vocabulary is None else self.vocabulary[best.indices]
+        return best.values, ids
+
+    def logits(self, y: Tensor) -> Tensor:
+        """``[..., Vd]`` from the layer's output ``[..., H]``."""
+        if self.config.final_norm:
+            y = F.rms_norm(y, y.shape[-1:], eps=self.config.target.rms_norm_eps)
+        return F.linear(y, self.head)

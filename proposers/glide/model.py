@@ -13,6 +13,7 @@ from ..base import TargetModel
 from .checkpoint import VOCABULARY
 from .config import GlideConfig
 from .layer import CrossAttend, GlideLayer, SelfAttend, rotary_tables
+from .packed import Linear, pack, packed_linear
 
 
 @dataclass
@@ -21,14 +22,15 @@ class GlideDraft:
 
     Attributes:
         embedding: ``[V, H]`` the target's embedding.
-        head: ``[Vd, H]`` rows of the target's head, with the final norm's weight folded in.
+        head: from ``[..., H]`` to ``[..., Vd]``: rows of the target's head, with the final norm's
+            weight folded in.
         vocabulary: ``[Vd]`` target ids of the draft vocabulary, or None for all of them.
     """
 
     config: GlideConfig
     layer: GlideLayer
     embedding: Tensor
-    head: Tensor
+    head: Linear
     vocabulary: Tensor | None
 
     @classmethod
@@ -44,7 +46,8 @@ class GlideDraft:
         head = target.head if vocabulary is None else target.head[vocabulary]
         if config.final_norm:
             head = (head.float() * target.final_norm.float()).to(head.dtype)
-        return cls(config, layer.eval(), target.embedding, head, vocabulary)
+        layer = pack(layer.eval().requires_grad_(False))
+        return cls(config, layer, target.embedding, packed_linear(head), vocabulary)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         target = self.config.target
@@ -57,7 +60,7 @@ class GlideDraft:
     def best(
         self,
         tokens: Tensor,
-        positions: Tensor,
+        tables: tuple[Tensor, Tensor],
         hidden: Tensor | None,
         self_attend: SelfAttend,
         cross_attend: CrossAttend,
@@ -66,7 +69,8 @@ class GlideDraft:
         """The ``k`` likeliest continuations of each row.
 
         Args:
-            tokens, positions: ``[B, W]``.
+            tokens: ``[B, W]``.
+            tables: from :meth:`tables`, at the rows' positions.
             hidden: ``[B, H]`` the target's state at each request's last verified token.
 
         Returns:
@@ -74,14 +78,14 @@ class GlideDraft:
         """
         x = F.embedding(tokens, self.embedding)
         fused = self.layer.fuse(x, None if hidden is None else hidden[:, None].expand_as(x))
-        y = self.layer(x, fused, *self.tables(positions), self_attend, cross_attend)
-        logits = self.logits(y)
-        best = logits.float().log_softmax(-1).topk(min(k, logits.shape[-1]), dim=-1)
+        y = self.layer(x, fused, *tables, self_attend, cross_attend)
+        logits = self.logits(y).float()
+        best = logits.topk(min(k, logits.shape[-1]), dim=-1)
         ids = best.indices if self.vocabulary is None else self.vocabulary[best.indices]
-        return best.values, ids
+        return best.values - logits.logsumexp(-1, keepdim=True), ids
 
     def logits(self, y: Tensor) -> Tensor:
         """``[..., Vd]`` from the layer's output ``[..., H]``."""
         if self.config.final_norm:
             y = F.rms_norm(y, y.shape[-1:], eps=self.config.target.rms_norm_eps)
-        return F.linear(y, self.head)
+        return self.head(y)

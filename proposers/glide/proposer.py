@@ -70,6 +70,7 @@ class GlideProposer:
         shape = target.shape
         self.window = SelfAttentionWindow(
             self.config.window,
+            self.max_nodes,
             shape.num_key_value_heads,
             shape.head_dim,
             self.model.window_kv,
@@ -104,36 +105,38 @@ class _DraftCycle:
         self.kv: TargetKV = context.target_kv
         self.roots = lengths - 1
         held = self.window.positions(lengths)
-        self.visible_from = held  # positions of ring entries; negative: empty
+        self.held = held  # positions of ring entries; negative: empty
         batch, capacity = held.shape
-        ring = self.window.ring[:, slots]
-        self.cache = torch.cat(
-            [ring, ring.new_zeros(*ring.shape[:3], proposer.max_nodes, ring.shape[4])], dim=3
-        )
+        self.keys, self.values = self.window.entries(slots)
         self.ancestors = torch.zeros(batch, 1, 0, dtype=torch.bool, device=held.device)
         self.capacity = capacity
         self.hidden = context.hidden_states
+        depths = torch.arange(proposer.max_depth, device=held.device)
+        self.tables = self.model.tables(self.roots[:, None] + depths)
 
     def __call__(self, frontier: Frontier, k: int) -> tuple[Tensor, Tensor]:
-        positions = (self.roots + frontier.depth)[:, None].expand_as(frontier.tokens)
-        mask = self._mask(frontier, positions)
+        mask = self._mask(frontier)
+        here = slice(frontier.depth, frontier.depth + 1)
+        cos, sin = (table[:, here] for table in self.tables)
         first = self.capacity + int(frontier.nodes[0, 0])
 
         def self_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             if frontier.depth:  # the root is in the ring already
                 width = query.shape[1]
-                self.cache[0, :, :, first : first + width] = keys.transpose(1, 2)
-                self.cache[1, :, :, first : first + width] = values.transpose(1, 2)
-            return _grouped_attention(query, *self.cache[..., : mask.shape[2], :], mask)
+                self.keys[:, :, first : first + width] = keys.transpose(1, 2)
+                self.values[:, :, first : first + width] = values.transpose(1, 2)
+            size = mask.shape[2]
+            return _grouped_attention(query, self.keys[:, :, :size], self.values[:, :, :size], mask)
 
         return self.model.best(
-            frontier.tokens, positions, self.hidden, self_attend, self.kv.attend, k
+            frontier.tokens, (cos, sin), self.hidden, self_attend, self.kv.attend, k
         )
 
-    def _mask(self, frontier: Frontier, positions: Tensor) -> Tensor:
+    def _mask(self, frontier: Frontier) -> Tensor:
         """``[B, W, entries]``: ring entries inside the window, then the row's own path."""
-        held = self.visible_from[:, None]
-        in_window = (held >= 0) & (held >= positions[:, :, None] - self.window.window)
+        held = self.held
+        oldest = (self.roots + frontier.depth - self.window.window).clamp(min=0)
+        in_window = (held >= oldest[:, None])[:, None].expand(-1, frontier.tokens.shape[1], -1)
         if frontier.depth:
             width = frontier.tokens.shape[1]
             rows = frontier.origins[:, :, None].expand(-1, -1, self.ancestors.shape[2])

@@ -22,12 +22,14 @@ class SelfAttentionWindow:
 
     Args:
         window: tokens before its own that a query sees (LongSpec: 512).
+        scratch: entries behind each ring, free for the nodes of a tree that is being grown.
         kv_heads, head_dim: sizes of the draft's self-attention.
     """
 
     def __init__(
         self,
         window: int,
+        scratch: int,
         kv_heads: int,
         head_dim: int,
         keys_values: KeysValues,
@@ -36,7 +38,7 @@ class SelfAttentionWindow:
         self.window = window
         self.capacity = window + 1
         self.keys_values = keys_values
-        self.ring = like.new_zeros(2, 0, kv_heads, self.capacity, head_dim)
+        self.ring = like.new_zeros(2, 0, kv_heads, self.capacity + scratch, head_dim)
         self.slots: dict[Hashable, int] = {}
         self.lengths: dict[Hashable, int] = {}
         self.free: list[int] = []
@@ -53,6 +55,14 @@ class SelfAttentionWindow:
                 self._write(slot, tokens[start:], start)
             self.lengths[request] = length
         return torch.tensor([self.slots[r] for r in requests], device=self.ring.device)
+
+    def entries(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """K and V of the rings, ``[B, kv_heads, capacity + scratch, head_dim]`` each.
+
+        One request gets a view, several a copy: either may be written behind ``capacity``.
+        """
+        rings = self.ring[:, slots] if len(slots) > 1 else self.ring.narrow(1, int(slots[0]), 1)
+        return rings[0], rings[1]
 
     def forget(self, request: Hashable) -> None:
         """Give a request's ring back."""

@@ -1,0 +1,1 @@
+"""Train a GLIDE draft on stored features of its target: ``python -m proposers.train --help``."""

@@ -11,8 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from vllm.config import get_layers_from_vllm_config
-from vllm.model_executor.layers.attention import Attention
 from vllm.v1.attention.backends.cpu_attn import (
     CPUAttentionBackend,
     CPUAttentionBackendImpl,
@@ -129,13 +127,3 @@ def register(vllm_config: Any) -> None:
     register_backend(
         AttentionBackendEnum.CPU_ATTN, f"{__name__}.{TreeCPUAttentionBackend.__name__}"
     )
-
-
-def last_attention_layer(vllm_config: Any) -> str:
-    """The name of the target's last attention layer, the one whose KV a GLIDE draft reads."""
-    layers = get_layers_from_vllm_config(vllm_config, Attention)
-    return max(layers, key=_layer_number)
-
-
-def _layer_number(name: str) -> int:
-    return max(int(part) for part in name.split(".") if part.isdigit())

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from proposers.tree import DraftTrees
 
-from .attention_cpu import CPUTargetKV, CPUTreeStep, last_attention_layer
+from .attention_cpu import CPUTargetKV, CPUTreeStep
 from .cpu_cache import TreeRows, check_layout, move_slots
+from .last_layer import last_attention_layer
 
 
 class CPUDevice:

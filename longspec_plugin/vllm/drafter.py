@@ -40,7 +40,7 @@ class TreeDrafter:
         return [
             row
             for row, request in enumerate(batch.req_ids)
-            if sampled[row] and self._allows(request, runner) and self._room(row, runner) > 0
+            if sampled[row] and self.allows(request, runner) and self._room(row, runner) > 0
         ]
 
     def draft(
@@ -79,7 +79,8 @@ class TreeDrafter:
             self._draftable.pop(request, None)
             self.proposer.forget(request)
 
-    def _allows(self, request: str, runner: Any) -> bool:
+    def allows(self, request: str, runner: Any) -> bool:
+        """Whether this request's sampling parameters allow trees."""
         if request not in self._draftable:
             self._draftable[request] = draftable(runner.requests[request].sampling_params)
         return self._draftable[request]

@@ -6,7 +6,8 @@ its part. A tree is a list of draft tokens in breadth-first order; its slots sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,8 +87,9 @@ class TreeRunner(_Runner):
         batch = self.input_batch
         if trees is None or logits is None or spec_decode_metadata is None:
             self.last_logit_rows = torch.arange(batch.num_reqs, device=self.device)
-            return self.sampler(logits=logits, sampling_metadata=batch.sampling_metadata)
-        with self.trace.section("accept"):
+            with self._discarded_rows_keep_their_seed():
+                return self.sampler(logits=logits, sampling_metadata=batch.sampling_metadata)
+        with self.trace.section("accept"), self._discarded_rows_keep_their_seed():
             counts = spec_decode_metadata.cu_num_sampled_tokens
             first_rows = torch.cat([counts.new_zeros(1), counts[:-1]]).long()
             walk, output = verify(
@@ -99,18 +101,33 @@ class TreeRunner(_Runner):
             self.trace.note(rows=logits.shape[0], nodes=int(trees.sizes.sum()))
         return output
 
+    def _bookkeeping_sync(self, *args: Any, **kwargs: Any) -> Any:
+        with self._discarded_rows_keep_their_seed():
+            return super()._bookkeeping_sync(*args, **kwargs)
+
+    @contextmanager
+    def _discarded_rows_keep_their_seed(self) -> Iterator[None]:
+        """Hide the generators of unfinished prefills, whose draws are thrown away.
+
+        Stock vLLM draws and then winds the generator back, which CPU generators cannot do: a seeded
+        request with a chunked prefill ends the stock CPU engine.
+        """
+        generators = self.input_batch.generators
+        discarded = self.discard_request_mask.np[: self.input_batch.num_reqs].nonzero()[0]
+        hidden = {int(i): generators.pop(int(i)) for i in discarded if int(i) in generators}
+        try:
+            yield
+        finally:
+            generators.update(hidden)
+
     def _plain(self) -> bool:
         metadata = self.input_batch.sampling_metadata
         return bool(
             metadata.all_greedy
             and metadata.max_num_logprobs is None
             and metadata.no_penalties
-            and all(self._biasless(request) for request in self.input_batch.req_ids)
+            and all(self.drafter.allows(request, self) for request in self.input_batch.req_ids)
         )
-
-    def _biasless(self, request: str) -> bool:
-        params = self.requests[request].sampling_params
-        return params is not None and not params.logit_bias and self.drafter._allows(request, self)
 
     def _move_accepted(self, rows: Tensor, first_rows: Tensor, flat_rows: Tensor) -> None:
         """Bring the KV of accepted nodes to the slots right behind the root."""

@@ -1,0 +1,198 @@
+"""The proposer's trees against the formula, written out row by row without caches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from proposers.base import DraftContext, TargetShape
+from proposers.glide.config import GlideConfig
+from proposers.glide.proposer import GlideProposer
+
+from .tiny import DIM, HEADS, HIDDEN, KV_HEADS, VOCAB, DenseKV, tiny_draft, tiny_state, tiny_target
+
+
+def rope(x: Tensor, position: int, theta: float = 1000.0) -> Tensor:
+    angles = position / theta ** (torch.arange(0, DIM, 2) / DIM)
+    cos, sin = angles.cos().repeat(2), angles.sin().repeat(2)
+    half = DIM // 2
+    return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
+
+
+def plain_row(
+    config: GlideConfig, text: list[int], state: Tensor, kv: DenseKV, request: int
+) -> Tensor:
+    """Log-probabilities after ``text`` (verified tokens and the path), straight from the paper."""
+    w, target, eps = tiny_state(config), tiny_target(), config.target.rms_norm_eps
+    at = len(text) - 1
+    embed = target.embedding[torch.tensor(text)]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return F.rms_norm(x, (HIDDEN,), w[f"{name}.weight"], eps)
+
+    def project(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, w[f"{name}.weight"], w.get(f"{name}.bias"))
+
+    h = embed[-1]
+    if config.hidden_state_input:
+        both = [F.rms_norm(v, (HIDDEN,), eps=eps) for v in (h, state)]
+        h = h + F.linear(torch.cat(both), w["hidden_proj.weight"])
+    first = max(0, at - config.window)
+    normed = norm(embed[first:], "input_layernorm")
+    keys = project(normed, "self_attn.k_proj").view(-1, KV_HEADS, DIM)
+    keys = torch.stack([rope(k, first + i) for i, k in enumerate(keys)])
+    values = project(normed, "self_attn.v_proj").view(-1, KV_HEADS, DIM)
+    q = project(norm(h, "input_layernorm"), "self_attn.q_proj").view(HEADS, DIM)
+    dense = DenseKV([keys], [values])
+    a = h + project(dense.attend(rope(q, at)[None, None])[0, 0].flatten(), "self_attn.o_proj")
+    q = project(norm(a, "post_self_attention_layernorm"), "cross_attn.q_proj").view(HEADS, DIM)
+    one = DenseKV([kv.keys[request]], [kv.values[request]])
+    b = a + project(one.attend(rope(q, at)[None, None])[0, 0].flatten(), "cross_attn.o_proj")
+    m = norm(b, "post_cross_attention_layernorm")
+    gated = F.silu(project(m, "mlp.gate_proj")) * project(m, "mlp.up_proj")
+    y = b + project(gated, "mlp.down_proj")
+    if config.final_norm:
+        y = F.rms_norm(y, (HIDDEN,), target.final_norm, eps)
+    head = target.head
+    if config.draft_vocab_size is not None:
+        head = head[w["draft_vocab"]]
+    return F.linear(y, head).log_softmax(-1)
+
+
+def context(lengths: list[int], seed: int, budget: int = 128) -> DraftContext:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = [torch.randint(0, VOCAB, (n,), generator=generator).numpy() for n in lengths]
+    shape = (KV_HEADS, DIM)
+    keys = [torch.randn(n - 1, *shape, generator=generator) for n in lengths]
+    values = [torch.randn(n - 1, *shape, generator=generator) for n in lengths]
+    hidden = torch.randn(len(lengths), HIDDEN, generator=generator)
+    budgets = torch.full((len(lengths),), budget)
+    return DraftContext(list(range(len(lengths))), tokens, hidden, DenseKV(keys, values), budgets)
+
+
+def bound(folder: Path, options: dict[str, object]) -> GlideProposer:
+    proposer = GlideProposer(folder, options)
+    proposer.bind(tiny_target())
+    return proposer
+
+
+VARIANTS = [
+    {},
+    {"hidden_state_input": False, "final_norm": False, "attention_bias": True},
+    {"draft_vocab_size": None, "window": 3},
+]
+
+
+@pytest.fixture(scope="module", params=range(len(VARIANTS)))
+def draft(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("draft")
+    tiny_draft(folder, **VARIANTS[request.param])
+    return folder
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    st.lists(st.integers(2, 40), min_size=1, max_size=3),
+    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    st.integers(0, 1000),
+)
+def test_tree_scores_are_the_formulas(
+    draft: Path, lengths: list[int], shape: list[int], seed: int
+) -> None:
+    asked = context(lengths, seed)
+    proposer = bound(draft, {"tree_shape": shape})
+    trees = proposer.propose(asked)
+    vocabulary = tiny_state(proposer.config).get("draft_vocab", torch.arange(VOCAB)).tolist()
+    for b, tokens in enumerate(asked.token_ids):
+        paths: list[list[int]] = []
+        expected: list[float] = []
+        assert asked.hidden_states is not None
+        for token, parent in zip(trees.tokens[b].tolist(), trees.parents[b].tolist(), strict=True):
+            above = paths[parent] if parent >= 0 else []
+            row = plain_row(
+                proposer.config,
+                tokens.tolist() + above,
+                asked.hidden_states[b],
+                asked.target_kv,  # type: ignore[arg-type]
+                b,
+            )
+            score = float(row[vocabulary.index(token)])
+            expected.append(score + (expected[parent] if parent >= 0 else 0.0))
+            paths.append([*above, token])
+        assert trees.log_probs[b].tolist() == pytest.approx(expected, abs=2e-4)
+
+
+def test_window_kept_over_steps_equals_a_fresh_one(draft: Path) -> None:
+    proposer = bound(draft, {"tree_shape": [3, 2]})
+    whole = context([45, 30], seed=3)
+    for cut in (44, 41, 40, 37, 20, 19, 3, 0):  # growing text, steps of several sizes
+        part = DraftContext(
+            whole.request_ids,
+            [tokens[: len(tokens) - min(cut, len(tokens) - 2)] for tokens in whole.token_ids],
+            whole.hidden_states,
+            whole.target_kv,
+            whole.budgets,
+        )
+        kept = proposer.propose(part)
+    fresh = bound(draft, {"tree_shape": [3, 2]}).propose(whole)
+    assert torch.equal(kept.tokens, fresh.tokens)
+    torch.testing.assert_close(kept.log_probs, fresh.log_probs)
+
+
+def test_requests_do_not_see_each_other(draft: Path) -> None:
+    both = context([33, 12], seed=5)
+    together = bound(draft, {"tree_shape": [4, 3, 2]}).propose(both)
+    for b in range(2):
+        kv = both.target_kv
+        assert isinstance(kv, DenseKV) and both.hidden_states is not None
+        alone = DraftContext(
+            ["x"],
+            [both.token_ids[b]],
+            both.hidden_states[b : b + 1],
+            DenseKV([kv.keys[b]], [kv.values[b]]),
+            both.budgets[:1],
+        )
+        single = bound(draft, {"tree_shape": [4, 3, 2]}).propose(alone)
+        assert torch.equal(single.tokens[0], together.tokens[b])
+
+
+def test_budget_and_probability_floor(draft: Path) -> None:
+    asked = context([20, 20], seed=7, budget=3)
+    assert bound(draft, {"tree_shape": [4, 4]}).propose(asked).sizes.tolist() == [3, 3]
+    wide = context([20, 20], seed=7)
+    floor = {"tree_shape": [4, 4], "min_probability": 0.2}
+    trees = bound(draft, floor).propose(wide)
+    kept = trees.log_probs[trees.valid()]
+    assert bool((kept >= np.log(0.2)).all())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tree_shape": [200]}, "200 nodes; at most 128"),
+        ({"shape": [4]}, r"shape=\[4\] is unknown to proposer 'glide'"),
+        ({"min_probability": 1.5}, "min_probability=1.5"),
+        ({"min_probability": "low"}, "min_probability='low'"),
+    ],
+)
+def test_bad_options(draft: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GlideProposer(draft, options)
+
+
+def test_another_target_is_refused(draft: Path) -> None:
+    proposer = GlideProposer(draft, {})
+    with pytest.raises(ValueError, match=r"vocab_size=60, this one has 61; serve tiny"):
+        proposer.check_target(TargetShape(61, HIDDEN, HEADS, KV_HEADS, DIM, 512))
+
+
+def test_a_draft_is_needed() -> None:
+    with pytest.raises(ValueError, match='add "model"'):
+        GlideProposer(None, {})

@@ -1,0 +1,1 @@
+"""Measures speculative decoding on served models: see docs/evaluation.md."""

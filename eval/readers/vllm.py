@@ -1,0 +1,50 @@
+"""vLLM: Prometheus counters, and ``metrics.speculative_decoding`` of a response."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ..metrics import at_least
+from . import Counters, SpecStats
+
+_SPEC = "vllm:spec_decode_num_"
+_TOKENS = "vllm:generation_tokens_total"
+
+
+class VllmReader:
+    """Reads vLLM 0.32 and later."""
+
+    def counters(self, exposition: str) -> Counters | None:
+        """Sum over the ``engine`` label, since every data-parallel engine has its own counters."""
+        sums: dict[str, float] = defaultdict(float)
+        positions: dict[int, float] = defaultdict(float)
+        for family in text_string_to_metric_families(exposition):
+            for sample in family.samples:
+                if sample.name == f"{_SPEC}accepted_tokens_per_pos_total":
+                    positions[int(sample.labels["position"])] += sample.value
+                elif sample.name.startswith(_SPEC) or sample.name == _TOKENS:
+                    sums[sample.name] += sample.value
+        if _TOKENS not in sums:
+            return None
+        return Counters(
+            steps=int(sums[f"{_SPEC}drafts_total"]),
+            drafted=int(sums[f"{_SPEC}draft_tokens_total"]),
+            accepted=int(sums[f"{_SPEC}accepted_tokens_total"]),
+            per_position=[int(positions[i]) for i in range(max(positions, default=-1) + 1)],
+            completion_tokens=int(sums[_TOKENS]),
+        )
+
+    def of_response(self, extra: dict[str, Any]) -> SpecStats | None:
+        """``acceptance_histogram[j]`` is the number of steps that accepted exactly j tokens."""
+        found = (extra.get("metrics") or {}).get("speculative_decoding")
+        if not found:
+            return None
+        return SpecStats(
+            steps=found["num_spec_steps"],
+            drafted=found["num_draft_tokens"],
+            accepted=found["num_accepted_draft_tokens"],
+            per_position=at_least(found["acceptance_histogram"]),
+        )

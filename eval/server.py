@@ -1,0 +1,176 @@
+"""Starts ``vllm serve`` for an arm, waits until it serves, and stops all of its processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import psutil
+
+from .arms import Arm
+from .errors import UserError, one_line
+from .options import Options
+
+HOST = "127.0.0.1"
+Show = Callable[[str], None]
+
+
+def executable() -> str:
+    """``vllm`` beside the running Python, else on PATH."""
+    beside = Path(sys.executable).with_name("vllm")
+    found = str(beside) if beside.is_file() else shutil.which("vllm")
+    if not found:
+        raise UserError("vllm: not found beside Python or on PATH; run pip install vllm")
+    return found
+
+
+def choose_port(asked: int | None) -> int:
+    """The asked port if it is free, else one that the system gives."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, asked or 0))
+        except OSError as error:
+            raise UserError(
+                f"--port {asked}: cannot be used ({error.strerror}); give a free port, or leave"
+                " --port out"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def command(options: Options, arm: Arm, port: int) -> list[str]:
+    """The server's command line."""
+    line = [executable(), "serve", str(options.model), "--host", HOST, "--port", str(port)]
+    if options.dtype:
+        line += ["--dtype", options.dtype]
+    if options.max_model_len:
+        line += ["--max-model-len", str(options.max_model_len)]
+    if arm.config is not None:
+        line += ["--speculative-config", json.dumps(arm.config)]
+        line += ["--per-request-spec-decode-metrics", "detailed"]
+    return line + shlex.split(options.server_args)
+
+
+def environment(options: Options, trace: Path | None) -> dict[str, str]:
+    """The caller's environment, with what a local model on a CPU needs."""
+    env = dict(os.environ)
+    env.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
+    if options.model and Path(options.model).is_dir():
+        env["HF_HUB_OFFLINE"] = "1"
+    if trace:
+        env["LONGSPEC_TRACE"] = str(trace.absolute())
+    return env
+
+
+@contextmanager
+def running(
+    line: list[str], env: dict[str, str], log: Path, port: int, timeout: float, show: Show
+) -> Iterator[str]:
+    """Start the command, yield its URL once ``/health`` answers, and stop its process tree."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        # A session of its own: Ctrl-C reaches us alone, and orphans can be found by its id.
+        process = subprocess.Popen(
+            line, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://{HOST}:{port}"
+        _wait(process, url, log, timeout, show)
+        yield url
+    finally:
+        with _undisturbed():
+            stop(process)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], url: str, log: Path, timeout: float, show: Show
+) -> None:
+    started = time.monotonic()
+    while time.monotonic() - started < timeout:
+        if process.poll() is not None:
+            raise UserError(death_notice(process, log))
+        with suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/health", timeout=5, trust_env=False).status_code == 200:
+                return
+        show(f"starting, {time.monotonic() - started:.0f} s: {last_lines(log, 1)}")
+        time.sleep(0.5)
+    raise UserError(
+        f"--startup-timeout {timeout:g}: the server was not ready in time; give it longer;"
+        f" log {log}; last lines: {last_lines(log)}"
+    )
+
+
+def death_notice(process: subprocess.Popen[bytes], log: Path) -> str:
+    """One line about a server that ended by itself."""
+    return (
+        f"server died with exit code {process.returncode}; read {log}; last lines:"
+        f" {last_lines(log)}"
+    )
+
+
+def last_lines(log: Path, count: int = 3, width: int = 300) -> str:
+    """The last lines of a log that hold text, in one line."""
+    with suppress(OSError):
+        tail = log.read_bytes()[-20000:].decode("utf-8", "replace").splitlines()
+        kept = [one_line(line)[:width] for line in tail if line.strip()][-count:]
+        return " | ".join(kept)
+    return ""
+
+
+def stop(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
+    """Terminate the server and all that it started; kill what is left after ``grace`` seconds."""
+    tree = _tree(process.pid)
+    for member in tree:
+        with suppress(psutil.Error):
+            member.terminate()
+    psutil.wait_procs(tree, timeout=grace)
+    left = _tree(process.pid)  # read again: the tree may have grown
+    for member in left:
+        with suppress(psutil.Error):
+            member.kill()
+    psutil.wait_procs(left, timeout=grace)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=grace)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    """The process, its descendants, and orphans of its session."""
+    found: set[psutil.Process] = set()
+    with suppress(psutil.Error):
+        root = psutil.Process(pid)
+        found |= {root, *root.children(recursive=True)}
+    for other in psutil.process_iter():
+        with suppress(OSError):
+            if os.getsid(other.pid) == pid:
+                found.add(other)
+    with suppress(psutil.Error):
+        return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return list(found)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore a second Ctrl-C while servers are being stopped."""
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    try:
+        before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
+    except ValueError:  # not in the main thread, where no signals arrive
+        yield
+        return
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)

@@ -17,6 +17,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+KEEP = 24
+"""One sequence in this many is never trained on; the greedy ones among them are for tests."""
+
 
 @dataclass(frozen=True)
 class Sequence:
@@ -67,20 +70,20 @@ class FeatureFolder:
         self.folder, self.prompt_tail = folder, prompt_tail
         self.shards: list[dict[str, Tensor]] = []
         self.train: list[Sequence] = []
-        self.held_out: list[Sequence] = []
+        self.kept: list[Sequence] = []
         self.refresh()
         if not self.shards:
             raise ValueError(f"{folder} holds no shard-*.safetensors; make features first")
-        greedy = [s for s in self.train if s.shard == 0 and s.greedy]
-        self.held_out = greedy[:held_out]
-        self.train = [s for s in self.train if s.shard != 0] or self.train
+        self.held_out = self.kept[:held_out]
 
     def refresh(self) -> list[Sequence]:
         """Open shards that are new; return their sequences."""
         new: list[Sequence] = []
         for path in sorted(self.folder.glob("shard-*.safetensors"))[len(self.shards) :]:
             self.shards.append(load_file(path))
-            new.extend(self._sequences(len(self.shards) - 1))
+            found = self._sequences(len(self.shards) - 1)
+            new.extend(s for i, s in enumerate(found) if i % KEEP)
+            self.kept.extend(s for s in found[::KEEP] if s.greedy)
         self.train.extend(new)
         return new
 

@@ -36,7 +36,7 @@ class TrainSettings(BaseModel):
     prompt_tail: int = Field(default=32, ge=0, description="last prompt tokens trained on as well")
     hidden_state_input: bool = Field(default=True, description="read the target's hidden state")
     tree_shape: list[int] = Field(default=[4, 4, 2, 1], description="served by default")
-    held_out: int = Field(default=64, ge=1, description="greedy sequences of shard 0 kept for tests")
+    held_out: int = Field(default=64, ge=1, description="greedy sequences tested on (one in 24 is never trained on)")
     save_minutes: float = Field(default=2.0, gt=0, description="between saved states")
     threads: int = Field(default=1, ge=1, description="CPU threads")
     seed: int = Field(default=1, description="random seed")

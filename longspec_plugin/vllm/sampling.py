@@ -35,7 +35,7 @@ def verify(
         the walk, and vLLM's output ``[B, D + 1]`` padded with -1.
     """
     if plain:
-        best = sampler.greedy_sample(logits).long()
+        best = sampler.greedy_sample(logits.float()).long()  # the CPU operator takes float32 only
         columns = torch.arange(trees.max_nodes + 1, device=logits.device)
         rows = (first_rows[:, None] + columns).clamp(max=logits.shape[0] - 1)
         accepted = greedy_walk(trees, best[rows])

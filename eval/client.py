@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import openai
 
 from .datasets import Prompt
@@ -100,13 +101,16 @@ class Driver:
         for turn, text in enumerate(prompt.turns):
             messages.append({"role": "user", "content": text})
             record = RequestRecord(
-                arm=arm, round=round_, prompt_id=prompt.prompt_id, category=prompt.category,
+                arm=arm,
+                round=round_,
+                prompt_id=prompt.prompt_id,
+                category=prompt.category,
                 turn=turn,
             )
             started = time.perf_counter()
             try:
                 seen = await self._ask(client, messages, self.options.output_len)
-            except (openai.OpenAIError, ValueError, OSError) as error:
+            except (openai.OpenAIError, httpx.HTTPError, ValueError, OSError) as error:
                 record.error = one_line(f"{type(error).__name__}: {error}")[:400]
                 record.latency_ms = 1e3 * (time.perf_counter() - started)
                 done(record)
@@ -117,9 +121,9 @@ class Driver:
 
     async def _ask(self, client: openai.AsyncOpenAI, messages: Messages, tokens: int) -> _Seen:
         seen = _Seen(time.perf_counter())
-        stream: Any = await client.chat.completions.create(
+        stream: Any = await client.chat.completions.create(  # type: ignore[call-overload]
             model=self.model,
-            messages=messages,  # type: ignore[arg-type]
+            messages=messages,
             max_tokens=tokens,
             temperature=self.options.temperature,
             seed=self.options.seed,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 import numpy as np
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 
 def ratio(above: float, below: float) -> float | None:

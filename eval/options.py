@@ -30,7 +30,9 @@ DEFINITIONS = """definitions:
 
 
 def _field(default: Any, text: str, allowed: str = "", **limits: Any) -> Any:
-    return Field(default=default, description=text, json_schema_extra={"allowed": allowed}, **limits)
+    return Field(
+        default=default, description=text, json_schema_extra={"allowed": allowed}, **limits
+    )
 
 
 class Options(BaseModel):
@@ -42,33 +44,40 @@ class Options(BaseModel):
     model: str | None = _field(None, "target: a folder or a model name")
     draft: Path | None = _field(None, "draft folder, for the arm longspec")
     arms: str | None = _field(
-        None, "comma-separated arms: vanilla, longspec, prompt_lookup, ngram, or NAME={speculative"
-        " config as JSON}; vanilla runs first (default: vanilla,longspec with --draft, else vanilla)"
+        None,
+        "comma-separated arms: vanilla, longspec, prompt_lookup, ngram, or NAME={speculative"
+        " config as JSON}; vanilla runs first (default: vanilla,longspec with --draft, else vanilla)",
     )
     base_url: str | None = _field(None, "measure a server that already runs (one arm)")
     dataset: str = _field("builtin", "builtin, or the path of a JSONL file with turns or prompt")
     num_prompts: int | None = _field(
-        None, "prompts, spread evenly over the categories (default: all)",
-        "a whole number of at least 1", ge=1
+        None,
+        "prompts, spread evenly over the categories (default: all)",
+        "a whole number of at least 1",
+        ge=1,
     )
     concurrency: int = _field(1, "requests in flight", "a whole number of at least 1", ge=1)
-    output_len: int = _field(
-        128, "completion tokens at most", "a whole number of at least 1", ge=1
-    )
+    output_len: int = _field(128, "completion tokens at most", "a whole number of at least 1", ge=1)
     temperature: float = _field(0.0, "0 is greedy", "a number from 0 to 2", ge=0, le=2)
     seed: int = _field(0, "sampling seed", "a whole number of at least 0", ge=0)
     rounds: int = _field(
-        1, "rounds; arms alternate within each, servers restart",
-        "a whole number of at least 1", ge=1
+        1,
+        "rounds; arms alternate within each, servers restart",
+        "a whole number of at least 1",
+        ge=1,
     )
     output_dir: Path = _field(Path("results/speed_bench"), "where results and logs are written")
     tree_shape: str | None = _field(
-        None, "nodes of each tree level for longspec arms, such as 4,4,2,1",
-        "whole numbers of at least 1 with commas between", pattern=r"^[1-9]\d*(,[1-9]\d*)*$"
+        None,
+        "nodes of each tree level for longspec arms, such as 4,4,2,1",
+        "whole numbers of at least 1 with commas between",
+        pattern=r"^[1-9]\d*(,[1-9]\d*)*$",
     )
     dtype: str | None = _field(
-        None, "passed to the server", "auto, bfloat16, float16, float32, half or float",
-        pattern="^(auto|bfloat16|float16|float32|half|float)$"
+        None,
+        "passed to the server",
+        "auto, bfloat16, float16, float32, half or float",
+        pattern="^(auto|bfloat16|float16|float32|half|float)$",
     )
     max_model_len: int | None = _field(
         None, "passed to the server", "a whole number of at least 1", ge=1
@@ -80,9 +89,7 @@ class Options(BaseModel):
     startup_timeout: float = _field(
         600.0, "seconds a server may take to start", "a number above 0", gt=0
     )
-    request_timeout: float = _field(
-        600.0, "seconds a request may take", "a number above 0", gt=0
-    )
+    request_timeout: float = _field(600.0, "seconds a request may take", "a number above 0", gt=0)
     trace: bool = _field(False, "ask longspec arms for the time split of their cycles")
 
     @property

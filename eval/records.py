@@ -24,11 +24,16 @@ class RequestRecord(BaseModel):
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     latency_ms: float | None = None
-    steps: int | None = Field(None, description="target forwards that verified a draft")
-    drafted: int | None = Field(None, description="tokens drafted; nodes, where drafts are trees")
-    accepted: int | None = Field(None, description="drafted tokens accepted, no bonus tokens")
+    steps: int | None = Field(default=None, description="target forwards that verified a draft")
+    drafted: int | None = Field(
+        default=None, description="tokens drafted; nodes, where drafts are trees"
+    )
+    accepted: int | None = Field(
+        default=None, description="drafted tokens accepted, no bonus tokens"
+    )
     per_position: list[int] | None = Field(
-        None, description="[i] = steps that accepted at least i + 1 tokens; no trailing zeros"
+        default=None,
+        description="[i] = steps that accepted at least i + 1 tokens; no trailing zeros",
     )
     text: str = ""
     text_sha256: str = ""

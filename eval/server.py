@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,23 @@ from .options import Options
 
 HOST = "127.0.0.1"
 Show = Callable[[str], None]
+
+
+@dataclass
+class Server:
+    """A server to measure; ``process`` and ``log`` only if it is ours."""
+
+    url: str
+    process: subprocess.Popen[bytes] | None = None
+    log: Path | None = None
+
+    def check_alive(self, patience: float = 0.0) -> None:
+        """Raise ``UserError`` if our server has ended, or does so within ``patience`` seconds."""
+        if self.process is None or self.log is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience)
+            raise UserError(death_notice(self.process, self.log))
 
 
 def executable() -> str:
@@ -76,33 +94,34 @@ def environment(options: Options, trace: Path | None) -> dict[str, str]:
 @contextmanager
 def running(
     line: list[str], env: dict[str, str], log: Path, port: int, timeout: float, show: Show
-) -> Iterator[str]:
-    """Start the command, yield its URL once ``/health`` answers, and stop its process tree."""
+) -> Iterator[Server]:
+    """Start the command, yield the server once ``/health`` answers, and stop its process tree."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         # A session of its own: Ctrl-C reaches us alone, and orphans can be found by its id.
         process = subprocess.Popen(
-            line, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env,
+            line,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=env,
             start_new_session=True,
         )
     try:
-        url = f"http://{HOST}:{port}"
-        _wait(process, url, log, timeout, show)
-        yield url
+        server = Server(f"http://{HOST}:{port}", process, log)
+        _wait(server, log, timeout, show)
+        yield server
     finally:
         with _undisturbed():
             stop(process)
 
 
-def _wait(
-    process: subprocess.Popen[bytes], url: str, log: Path, timeout: float, show: Show
-) -> None:
+def _wait(server: Server, log: Path, timeout: float, show: Show) -> None:
     started = time.monotonic()
     while time.monotonic() - started < timeout:
-        if process.poll() is not None:
-            raise UserError(death_notice(process, log))
+        server.check_alive()
         with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/health", timeout=5, trust_env=False).status_code == 200:
+            if httpx.get(f"{server.url}/health", timeout=5, trust_env=False).status_code == 200:
                 return
         show(f"starting, {time.monotonic() - started:.0f} s: {last_lines(log, 1)}")
         time.sleep(0.5)

@@ -35,7 +35,9 @@ def load(path: Path) -> list[Prompt]:
     prompts: list[Prompt] = []
     faults: list[tuple[int, str]] = []
     try:
-        lines = path.read_text("utf-8").rstrip().split("\n")  # not splitlines: U+2028 may be in a text
+        lines = (
+            path.read_text("utf-8").rstrip().split("\n")
+        )  # not splitlines: U+2028 may be in a text
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
     for number, line in enumerate(lines, 1):

@@ -1,0 +1,132 @@
+"""Everything that can be refused before a server starts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tempfile
+from pathlib import Path
+
+import httpx
+
+from .arms import Arm
+from .errors import UserError
+from .options import Options
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_SERVER_FLAGS = (
+    "draft",
+    "tree_shape",
+    "dtype",
+    "max_model_len",
+    "server_args",
+    "port",
+    "trace",
+    "rounds",
+)
+
+
+def check(options: Options, arms: list[Arm]) -> None:
+    """Raise ``UserError`` on the first option that cannot work."""
+    if options.base_url is None:
+        _check_own_server(options, arms)
+    else:
+        _check_running_server(options, arms)
+    _check_length(options.output_len, context_limit(options))
+    _check_writable(options.output_dir)
+
+
+def _check_own_server(options: Options, arms: list[Arm]) -> None:
+    if options.model is None:
+        raise UserError("--model: missing; give the target's folder, or --base-url URL")
+    if Path(options.model).exists() or not _HUB_NAME.fullmatch(options.model):
+        _check_folder("--model", Path(options.model))
+    if options.draft is not None:
+        _check_folder("--draft", options.draft)
+    if options.tree_shape and not any(arm.ours for arm in arms):
+        raise UserError(
+            f"--tree-shape {options.tree_shape}: no arm takes it; add longspec or prompt_lookup"
+            " to --arms"
+        )
+    try:
+        shlex.split(options.server_args)
+    except ValueError as error:
+        raise UserError(f"--server-args {options.server_args}: {error}; check quotes") from None
+
+
+def _check_folder(flag: str, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{flag} {folder}: no such folder; give one that holds config.json")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{flag} {folder}: holds no config.json; give the folder that does")
+
+
+def _check_running_server(options: Options, arms: list[Arm]) -> None:
+    extra = [name for name in _SERVER_FLAGS if name in options.model_fields_set]
+    if extra:
+        flag = "--" + extra[0].replace("_", "-")
+        raise UserError(f"{flag}: does not go with --base-url, whose server runs; leave it out")
+    if len(arms) > 1:
+        names = ",".join(arm.name for arm in arms)
+        raise UserError(f"--arms {names}: --base-url measures one arm; give one name")
+
+
+def context_limit(options: Options) -> int | None:
+    """The context that ``--max-model-len`` or the target's config allows, if known."""
+    if options.max_model_len:
+        return options.max_model_len
+    path = Path(options.model or "") / "config.json"
+    if not options.model or not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        raise UserError(f"--model {options.model}: config.json is not JSON; repair it") from None
+    limit = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
+    return int(limit) if limit else None
+
+
+def _check_length(output_len: int, limit: int | None) -> None:
+    if limit and output_len >= limit:
+        raise UserError(
+            f"--output-len {output_len}: the context holds {limit} tokens, prompt included;"
+            f" give less than {limit}"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--output-dir {folder}: cannot be written ({error.strerror}); give another folder"
+        ) from None
+
+
+def served_model(url: str, asked: str | None = None) -> tuple[str, int | None]:
+    """Name and context of the model that a server offers."""
+    try:
+        answer = httpx.get(f"{url}/v1/models", timeout=10, trust_env=False)
+        models = answer.raise_for_status().json()["data"]
+        found = {model["id"]: model.get("max_model_len") for model in models}
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"--base-url {url}: no OpenAI-compatible server answers there; start it, or give its"
+            " address as http://HOST:PORT"
+        ) from None
+    if asked is not None and asked not in found:
+        raise UserError(f"--model {asked}: the server offers {', '.join(found)}; give one of them")
+    if not found:
+        raise UserError(f"--base-url {url}: the server offers no model; start it with one")
+    name = asked or next(iter(found))
+    return name, found[name]
+
+
+def base_address(text: str) -> str:
+    """``http://HOST:PORT`` of what the user gave, with or without ``/v1``."""
+    if not re.match(r"https?://[^/\s]+", text):
+        raise UserError(f"--base-url {text}: expected http://HOST:PORT")
+    return text.rstrip("/").removesuffix("/v1")

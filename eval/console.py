@@ -1,0 +1,68 @@
+"""Progress: a bar on a terminal, plain lines elsewhere; all of it on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
+
+QUIET_SECONDS = 10.0  # between two plain lines
+
+
+class Show:
+    """Tells how far one arm is."""
+
+    def __init__(self, label: str, total: int, bar: Progress | None, task: TaskID | None) -> None:
+        self.label, self.total, self.bar, self.task = label, total, bar, task
+        self.done, self.spoke = 0, 0.0
+
+    def status(self, text: str) -> None:
+        """What happens now, such as the last line of the server's log."""
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, note=escape(text))
+        elif time.monotonic() - self.spoke > QUIET_SECONDS:
+            self._say(text)
+
+    def advance(self, note: str = "") -> None:
+        """One more request has ended."""
+        self.done += 1
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=self.done, note=escape(note))
+        elif self.done == self.total or time.monotonic() - self.spoke > QUIET_SECONDS:
+            self._say(f"{self.done}/{self.total} requests {note}".rstrip())
+
+    def _say(self, text: str) -> None:
+        self.spoke = time.monotonic()
+        err.print(f"{self.label}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+err = Console(stderr=True)
+
+
+@contextmanager
+def showing(label: str, total: int) -> Iterator[Show]:
+    """Progress of one arm in one round."""
+    if not err.is_terminal:
+        yield Show(label, total, None, None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[note]}", table_column=Column(no_wrap=True)),
+    )
+    with Progress(*columns, console=err) as bar:
+        yield Show(label, total, bar, bar.add_task(label, total=total, note=""))

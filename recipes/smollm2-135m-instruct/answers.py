@@ -57,6 +57,12 @@ def held_out_ngrams(path: Path) -> set[tuple[str, ...]]:
     return set().union(*(ngrams(text) for text in texts)) if texts else set()
 
 
+def given_prompts(path: Path) -> list[tuple[str, str]]:
+    """(category, first turn) of each line of a JSONL file with `turns`."""
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    return [(line.get("category", ""), line["turns"][0]) for line in lines]
+
+
 def loop_start(tokens: list[int], longest: int = 96) -> int | None:
     """Length to keep of a sequence whose tail repeats one block three times; None if it does not.
 
@@ -139,7 +145,8 @@ class Answers:
         done = sorted(Path(args.out).glob("shard-*.json"))
         self.index = max((json.loads(p.read_text())["next_index"] for p in done), default=0)
         self.random = random.Random(f"{args.seed}/{self.index}")
-        self.held_out = held_out_ngrams(Path(args.held_out))
+        self.held_out = set() if args.prompts else held_out_ngrams(Path(args.held_out))
+        self.queue = given_prompts(Path(args.prompts)) if args.prompts else None
         self.seen: set[str] = set()
         self.count = 0
         self.active: dict[str, dict[str, Any]] = {}
@@ -159,6 +166,9 @@ class Answers:
     def submit(self) -> None:
         """Start one new prompt: self-written with probability `--magpie`, else composed."""
         self.index += 1
+        if self.queue is not None:
+            self.answer(*self.queue.pop(0))
+            return
         if self.random.random() < self.args.magpie:
             params = SamplingParams(temperature=0.9, max_tokens=160, stop_token_ids=[2],
                                     detokenize=False, skip_clone=True)
@@ -174,7 +184,7 @@ class Answers:
             return
         self.seen.add(key)
         ids = self._render([{"role": "user", "content": text}])
-        greedy = self.random.random() < self.args.greedy
+        greedy = self.queue is not None or self.random.random() < self.args.greedy
         temperature = 0.0 if greedy else self.random.uniform(0.7, 1.0)
         room = min(self.random.randint(256, 448), MAX_LEN - len(ids) - 1)
         if room > 32:
@@ -229,11 +239,13 @@ class Answers:
         """Work until `--tokens` tokens are stored or `--minutes` have passed."""
         start, steps, began = time.time(), 0, self.writer.total
         while self.writer.total < self.args.tokens and time.time() - start < self.args.minutes * 60:
-            while len(self.active) < self.args.streams:
+            while len(self.active) < self.args.streams and self.queue != []:
                 self.submit()
+            if not self.active:
+                break
             self.step()
             steps += 1
-            if steps % 40 == 0:
+            if steps % 40 == 0 and self.queue is None:
                 self.abort_loops()
             if steps % 100 == 0:
                 stored = self.writer.total + sum(len(r["tokens"]) for r in self.writer.rows)
@@ -253,6 +265,7 @@ def main() -> None:
     parser.add_argument("--magpie", type=float, default=0.35, help="share of self-written prompts")
     parser.add_argument("--greedy", type=float, default=0.6, help="share of answers at temperature 0")
     parser.add_argument("--shard-tokens", type=int, default=40_000, help="tokens in a shard")
+    parser.add_argument("--prompts", help="answer the first turns of this JSONL file instead, greedily")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--held-out", default="eval/data/builtin.jsonl", help="evaluation prompts to avoid")
     Answers(parser.parse_args()).run()

@@ -8,7 +8,7 @@ import torch
 
 from proposers.train.data import KEEP, FeatureFolder
 
-from tiny import write_shard
+from .tiny import write_shard
 
 
 def test_every_trained_position_comes_once_an_epoch(tmp_path: Path) -> None:

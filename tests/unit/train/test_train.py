@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import write_shard, write_target
+from .tiny import write_shard, write_target
 
 from proposers.glide.checkpoint import load_glide
 from proposers.glide.layer import rotary_tables

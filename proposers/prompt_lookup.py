@@ -17,6 +17,8 @@ from .base import DraftContext, TargetModel, TargetShape
 from .growth import check_shape
 from .tree import DraftTrees, from_parents
 
+OPTIONS = {"tree_shape": [2, 2, 2, 2], "max_ngram": 4, "min_ngram": 2}
+
 
 class PromptLookupProposer:
     """Branches found in the request's own tokens.
@@ -25,14 +27,12 @@ class PromptLookupProposer:
     sum); ``max_ngram`` and ``min_ngram`` the lengths of suffix that are looked for, longest first.
     """
 
-    OPTIONS = {"tree_shape": [2, 2, 2, 2], "max_ngram": 4, "min_ngram": 2}
-
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
-        chosen = {**self.OPTIONS, **options}
-        if unknown := sorted(set(chosen) - set(self.OPTIONS)):
+        chosen = {**OPTIONS, **options}
+        if unknown := sorted(set(chosen) - set(OPTIONS)):
             raise ValueError(
                 f"{unknown[0]}={chosen[unknown[0]]!r} is unknown to proposer 'prompt_lookup';"
-                f" allowed: {', '.join(self.OPTIONS)}"
+                f" allowed: {', '.join(OPTIONS)}"
             )
         shape = check_shape(chosen["tree_shape"])
         self.branches, self.max_depth, self.max_nodes = shape[0], len(shape), sum(shape)

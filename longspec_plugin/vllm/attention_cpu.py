@@ -2,8 +2,8 @@
 
 Why: vLLM's CPU kernel is causal and takes no mask. How: the backend is registered over the
 platform's own member, from our worker only, and computes decode and tree rows with
-:mod:`.cpu_cache`; prefill rows stay with the stock kernel. Upstream: ``CUSTOM`` backends are ignored
-on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
+:mod:`.cpu_cache`; prefill rows stay with the stock kernel. Upstream: ``CUSTOM`` backends are
+ignored on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
 """
 
 from __future__ import annotations

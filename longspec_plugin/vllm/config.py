@@ -71,7 +71,7 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
         },
         "additional_config": {**(args.additional_config or {}), METHOD: options.to_json()},
         "worker_cls": _worker_class() if args.worker_cls == "auto" else args.worker_cls,
-        **{name: None for name in _flags(args, raw=True)},
+        **dict.fromkeys(_flags(args, raw=True)),
     }
     before = {name: getattr(args, name) for name in changed}
     try:
@@ -97,7 +97,5 @@ def _worker_class() -> str:
 
     device = "cuda" if current_platform.is_cuda() else current_platform.device_type
     if device not in WORKERS:
-        raise LongSpecError(
-            f"device {device!r} is not supported; allowed: {', '.join(WORKERS)}"
-        )
+        raise LongSpecError(f"device {device!r} is not supported; allowed: {', '.join(WORKERS)}")
     return WORKERS[device]

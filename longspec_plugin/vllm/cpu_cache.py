@@ -2,8 +2,9 @@
 
 Layout ("vec", the one our backend asks for): ``[blocks, kv_heads, block_size, 2 * head_dim]``
 elements, of which each (block, head) holds K as ``[head_dim, block_size]``, then V as
-``[block_size, head_dim]``. :func:`check_layout` writes known values through vLLM's own operator and
-reads them back, so a vLLM that stores KV otherwise is refused at start instead of answering wrongly.
+``[block_size, head_dim]``. :func:`check_layout` writes known values through vLLM's own operator
+and reads them back, so a vLLM that stores KV otherwise is refused at start instead of answering
+wrongly.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def tree_attention_torch(
 
 
 def move_slots(caches: Sequence[Tensor], source: Tensor, target: Tensor) -> None:
-    """Copy the KV of slots ``source`` to ``target`` (``[n]`` int64) in all layers, in this order."""
+    """Copy the KV of slots ``source`` to ``target`` (``[n]`` int64) in all layers, in order."""
     first = caches[0]
     native = library() if first.dtype in NATIVE_DTYPES else None
     if native is None:

@@ -61,7 +61,7 @@ class GPUDevice:
         )
 
     def move(self, runner: Any, source: Tensor, target: Tensor) -> None:
-        """Reads of a layer are gathered before its writes, so the order of slots does not matter."""
+        """Reads of a layer are gathered before its writes, so slots may come in any order."""
         for cache in runner.kv_caches:
             size = cache.shape[2]
             moved = cache[source // size, :, source % size]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from proposers.base import DraftContext, TargetKV, TargetModel
 from proposers.tree import DraftTrees
@@ -26,7 +26,7 @@ class TreeDrafter:
         self.max_tokens = vllm_config.scheduler_config.max_num_batched_tokens
         self._draftable: dict[str, bool] = {}
 
-    def load_model(self, model: nn.Module) -> None:
+    def load_model(self, model: Any) -> None:
         """Hand the target's weights to the proposer."""
         self.proposer.bind(target_model(model, self.config))
 
@@ -64,8 +64,7 @@ class TreeDrafter:
         context = DraftContext(
             request_ids=[batch.req_ids[row] for row in rows],
             token_ids=[
-                batch.token_ids_cpu[row, :length]
-                for row, length in zip(rows, lengths, strict=True)
+                batch.token_ids_cpu[row, :length] for row, length in zip(rows, lengths, strict=True)
             ],
             hidden_states=hidden_states,
             target_kv=target_kv(index, torch.tensor(lengths, dtype=torch.int64) - 1),
@@ -90,10 +89,10 @@ class TreeDrafter:
         return int(runner.max_model_len - 1 - runner.input_batch.num_tokens_no_spec[row])
 
 
-def target_model(model: nn.Module, config: Any) -> TargetModel:
+def target_model(model: Any, config: Any) -> TargetModel:
     """Embedding, head and final norm of vLLM's model; all three are used as they lie in memory."""
     shape = target_shape(config)
-    inner = getattr(model, "model", model)
+    inner: Any = getattr(model, "model", model)
     try:
         embedding = inner.embed_tokens.weight
         head = model.lm_head.weight

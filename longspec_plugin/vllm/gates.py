@@ -30,7 +30,7 @@ def check_arguments(args: EngineArgs) -> None:
     if os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1":
         raise refuse("VLLM_USE_V2_MODEL_RUNNER=1", "unset it (Model Runner V1 is used)")
     if getattr(args, "spec_tokens", None) is not None:
-        raise refuse("--spec-tokens", "give the tree as \"tree_shape\", for instance [4, 4, 2, 1]")
+        raise refuse("--spec-tokens", 'give the tree as "tree_shape", for instance [4, 4, 2, 1]')
 
 
 def check_config(config: VllmConfig, proposer: Proposer) -> None:
@@ -140,8 +140,8 @@ def draftable(params: SamplingParams | None) -> bool:
     """Whether a request's tree can be verified with its sampling parameters.
 
     Left undrafted, and so exactly as in stock vLLM, are requests whose next distribution depends on
-    the tokens emitted so far by a rule that lives in per-request engine state: penalties, bad words,
-    minimum lengths, allowed tokens, thinking budgets, grammars. Temperature, top-k, top-p and seeds
+    the tokens emitted so far by a rule that lives in per-request engine state: penalties, bad
+    words, minimum lengths, allowed tokens, thinking budgets, grammars. Temperature, top-k, top-p and seeds
     work beside trees. (Min-p and logit bias: vLLM itself refuses such requests, with a message,
     whenever any speculative method is on.)
     """

@@ -10,7 +10,8 @@ from vllm.model_executor.layers.attention import Attention
 
 def last_attention_layer(vllm_config: Any) -> str:
     """Its name in vLLM's forward context."""
-    return max(get_layers_from_vllm_config(vllm_config, Attention), key=_number)
+    name: str = max(get_layers_from_vllm_config(vllm_config, Attention), key=_number)
+    return name
 
 
 def _number(name: str) -> int:

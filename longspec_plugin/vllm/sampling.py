@@ -74,7 +74,7 @@ class _Draws:
         return output.sampled_token_ids.flatten().long()
 
     def stacked_logprobs(self, width: int) -> LogprobsTensors | None:
-        """``[B * width, K]``, in the order of the flattened token output; unvisited levels repeat."""
+        """``[B * width, K]``, in the order of the flattened tokens; unvisited levels repeat."""
         if not self.logprobs:
             return None
         levels = self.logprobs + [self.logprobs[-1]] * (width - len(self.logprobs))

@@ -27,7 +27,7 @@ class Trace:
     @classmethod
     def from_environment(cls) -> Trace:
         path = os.environ.get("LONGSPEC_TRACE")
-        return cls(open(path, "a", buffering=1) if path else None)  # noqa: SIM115 (lives on)
+        return cls(open(path, "a", buffering=1) if path else None)
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:

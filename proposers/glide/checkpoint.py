@@ -1,8 +1,8 @@
 """Reading and writing GLIDE drafts: ours, and the published LongSpec checkpoints.
 
 Ours is one ``model.safetensors`` and a ``config.json``. Published ones hold 20 tensors, of which
-``cross_attn.{k,v}_proj`` are never used; the training code's ``draft_model_weights.pth`` carries the
-prefix ``draft_model.``. Pickles are opened with ``weights_only=True`` only.
+``cross_attn.{k,v}_proj`` are never used; the training code's ``draft_model_weights.pth`` carries
+the prefix ``draft_model.``. Pickles are opened with ``weights_only=True`` only.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from .config import GlideConfig, RotaryConfig
 
 SelfAttend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From q ``[..., heads, d]`` and the rows' own k, v ``[..., kv_heads, d]`` to ``[..., heads, d]``."""
+"""From q ``[..., heads, d]`` and the rows' own k, v ``[..., kv_heads, d]`` to q's shape."""
 CrossAttend = Callable[[Tensor], Tensor]
 """From q ``[..., heads, d]`` to ``[..., heads, d]``."""
 

@@ -46,7 +46,8 @@ class Options(BaseModel):
     arms: str | None = _field(
         None,
         "comma-separated arms: vanilla, longspec, prompt_lookup, ngram, or NAME={speculative"
-        " config as JSON}; vanilla runs first (default: vanilla,longspec with --draft, else vanilla)",
+        " config as JSON}; vanilla runs first (default: vanilla, and longspec with"
+        " --draft)",
     )
     base_url: str | None = _field(None, "measure a server that already runs (one arm)")
     dataset: str = _field("builtin", "builtin, or the path of a JSONL file with turns or prompt")

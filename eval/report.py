@@ -116,7 +116,10 @@ def markdown(results: Results) -> str:
     columns = [rows(arm) for arm in results.arms]
     names = _names(columns)
     table = pd.DataFrame(
-        {arm.name: [c.get(n, "-") for n in names] for arm, c in zip(results.arms, columns)},
+        {
+            arm.name: [c.get(n, "-") for n in names]
+            for arm, c in zip(results.arms, columns, strict=True)
+        },
         index=names,
     )
     source = json.dumps(results.provenance, indent=2)

@@ -41,6 +41,9 @@ class Bench:
         commands = {arm.name: self._command(arm) for arm in self.arms if self.port}
         self.provenance = collect(options, commands)
         self.file = RecordFile(options.output_dir / "requests.jsonl")
+        for arm in self.arms:  # an earlier run's logs would be taken for this one's
+            for old in (options.output_dir / "logs").glob(f"{arm.name}.*"):
+                old.unlink()
 
     def run(self) -> None:
         """Measure, and write what there is even when stopped early."""

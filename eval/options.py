@@ -120,7 +120,9 @@ def parser() -> argparse.ArgumentParser:
     for name, field in Options.model_fields.items():
         text = field.description or ""
         if field.annotation is bool:
-            made.add_argument(_flag(name), action="store_true", help=text)
+            made.add_argument(
+                _flag(name), action="store_true", default=argparse.SUPPRESS, help=text
+            )
             continue
         if field.default not in (None, ""):
             text += f" (default: {field.default})"

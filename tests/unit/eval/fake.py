@@ -112,19 +112,17 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "delta": {}, "finish_reason": script.finish_reason}
         yield json.dumps({**base, "choices": [choice]})
         done, asked = len(script.words), script.prompt_tokens
-        usage = {
-            "prompt_tokens": asked, "completion_tokens": done, "total_tokens": asked + done
-        }
+        usage = {"prompt_tokens": asked, "completion_tokens": done, "total_tokens": asked + done}
         extra = {"metrics": {"speculative_decoding": s}} if (s := script.speculation()) else {}
         yield json.dumps({**base, "choices": [], "usage": usage, **extra})
         yield "[DONE]"
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[str]:
+def serving(script: Script, port: int = 0) -> Iterator[str]:
     """The address of a server that follows ``script``."""
     handler = type("Handler", (_Handler,), {"script": script})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

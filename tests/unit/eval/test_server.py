@@ -1,0 +1,170 @@
+"""Servers of our own: started, measured, and gone afterwards with all that they started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from eval import server, speed_bench
+from eval.arms import Arm
+from eval.options import parse
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A target folder, and a ``vllm`` on PATH that runs the dummy."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "config.json").write_text("{}")
+    vllm = tmp_path / "bin" / "vllm"
+    vllm.parent.mkdir()
+    vllm.write_text(
+        f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.unit.eval.dummy_server "$@"\n'
+    )
+    vllm.chmod(0o755)
+    monkeypatch.setenv("DUMMY_PIDS", str(tmp_path / "pids"))
+    monkeypatch.setenv("PATH", f"{vllm.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(server, "executable", lambda: str(vllm))
+    return tmp_path
+
+
+def pids(place: Path) -> list[int]:
+    path = place / "pids"
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+def running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def line(place: Path, *more: str) -> list[str]:
+    return [
+        "--model",
+        f"{place}/target",
+        "--output-dir",
+        f"{place}/out",
+        "--output-len",
+        "8",
+        *more,
+    ]
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < limit, "waited for too long"
+        time.sleep(0.05)
+
+
+def test_arms_alternate_and_all_processes_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUMMY_MODE", "serve")
+    monkeypatch.setattr(server.stop, "__defaults__", (0.5,))
+    more = ["--arms", "ngram,vanilla", "--num-prompts", "2", "--rounds", "2"]
+    assert speed_bench.main(line(place, *more)) == 0
+    results = json.loads((place / "out" / "results.json").read_text())
+    vanilla, ngram = results["arms"]
+    assert (vanilla["name"], ngram["name"]) == ("vanilla", "ngram")
+    assert ngram["identical_to_vanilla"] == {"count": 4, "total": 4}
+    assert vanilla["identical_to_vanilla"] == {"count": 2, "total": 2}
+    assert ngram["speedup"]["low"] <= ngram["speedup"]["mean"] <= ngram["speedup"]["high"]
+    records = (place / "out" / "requests.jsonl").read_text().splitlines()
+    order = [(json.loads(r)["round"], json.loads(r)["arm"]) for r in records[::2]]
+    assert order == [(0, "vanilla"), (0, "ngram"), (1, "vanilla"), (1, "ngram")]
+    assert (
+        "--per-request-spec-decode-metrics detailed"
+        in results["provenance"]["server_commands"]["ngram"]
+    )
+    assert len(pids(place)) == 12 and not any(map(running, pids(place)))
+
+
+def test_a_server_that_dies_early(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DUMMY_MODE", "die")
+    assert speed_bench.main(line(place)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"speed_bench: arm vanilla: server died with exit code 3; read {place}/out/logs/vanilla.log;"
+        " last lines: loading | ValueError: the draft is for another target"
+    )
+
+
+def test_a_server_that_dies_while_measured_leaves_a_report(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DUMMY_MODE", "die_later")
+    monkeypatch.setattr(server.stop, "__defaults__", (0.5,))
+    assert speed_bench.main(line(place, "--num-prompts", "30")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("speed_bench: arm vanilla: server died with exit code 1; read ")
+    assert last.endswith("EngineDeadError: core gone")
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert not results["complete"] and results["arms"][0]["num_requests"] < 30
+    assert not any(map(running, pids(place)))
+
+
+def test_a_server_that_never_gets_ready(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DUMMY_MODE", "hang")
+    monkeypatch.setattr(server.stop, "__defaults__", (0.5,))
+    assert speed_bench.main(line(place, "--startup-timeout", "3")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "--startup-timeout 3: the server was not ready in time" in last
+    assert not any(map(running, pids(place)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_signals_stop_the_whole_tree(place: Path, kind: signal.Signals, code: int) -> None:
+    program = (
+        "import sys; from eval import server, speed_bench;"
+        f"server.executable = lambda: {str(place / 'bin' / 'vllm')!r};"
+        "server.stop.__defaults__ = (0.5,); sys.exit(speed_bench.main())"
+    )
+    bench = subprocess.Popen(
+        [sys.executable, "-c", program, *line(place)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DUMMY_MODE": "hang"},
+    )
+    wait_for(lambda: len(pids(place)) == 3)
+    assert all(map(running, pids(place)))
+    bench.send_signal(kind)
+    _, shown = bench.communicate(timeout=20)
+    assert bench.returncode == code
+    assert "servers are down" in shown and "Traceback" not in shown
+    assert not any(map(running, pids(place)))
+
+
+def test_the_servers_command_line(place: Path) -> None:
+    options = parse(line(place, "--dtype", "float32", "--server-args", "--seed 3 --x 'a b'"))
+    made = server.command(options, Arm("ngram", {"method": "ngram"}), 5)
+    assert made[1:7] == ["serve", f"{place}/target", "--host", "127.0.0.1", "--port", "5"]
+    assert made[7:9] == ["--dtype", "float32"]
+    assert made[9:11] == ["--speculative-config", '{"method": "ngram"}']
+    assert made[-4:] == ["--seed", "3", "--x", "a b"]
+    vanilla = server.command(options, Arm("vanilla"), 5)
+    assert not any("spec" in word for word in vanilla)
+
+
+def test_the_servers_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    env = server.environment(parse(line(place)), place / "t.jsonl")
+    assert env["VLLM_CPU_KVCACHE_SPACE"] == "4"
+    assert env["HF_HUB_OFFLINE"] == "1"
+    assert env["LONGSPEC_TRACE"] == str(place / "t.jsonl")

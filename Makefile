@@ -1,10 +1,18 @@
 # Two commands do all: `make bench` and `make test`. Both make their own environment first.
 PYTHON ?= python3
 VENV := .venv/bin
+TARGET := $(VENV)/python recipes/setup/target.py
 DRAFT := recipes/smollm2-135m-instruct/draft
+
+# The default measurement; for instance `make bench PROMPTS=44 BENCH="--rounds 2"`.
 PROMPTS ?= 22
 OUTPUT_LEN ?= 128
+ARMS ?= vanilla,longspec,ngram
 BENCH ?=
+
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export VLLM_NO_USAGE_STATS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help bench test quality format setup target clean
@@ -15,28 +23,26 @@ help:  ## show this list
 setup:  ## make or update the environment (.venv)
 	@$(PYTHON) recipes/setup/environment.py
 
-target: setup  ## prepare the embedded default target
-	@$(VENV)/python recipes/setup/target.py > /dev/null
+target: setup  ## prepare the embedded default target (cached)
+	@$(TARGET) > /dev/null
 
 bench: target  ## serve the default target with and without LongSpec and print the table
-	@$(VENV)/python -m eval.speed_bench --engine vllm \
-	  --model "$$($(VENV)/python recipes/setup/target.py)" --draft $(DRAFT) \
-	  --arms vanilla,longspec,ngram --dataset builtin --num-prompts $(PROMPTS) --concurrency 1 \
+	@$(VENV)/python -m eval.speed_bench --engine vllm --model "$$($(TARGET))" --draft $(DRAFT) \
+	  --arms $(ARMS) --dataset builtin --num-prompts $(PROMPTS) --concurrency 1 \
 	  --output-len $(OUTPUT_LEN) --trace --output-dir results/bench $(BENCH)
 
-test: target  ## run the whole suite: quality, unit, contract and engine tests
-	@$(MAKE) --no-print-directory quality
+test: target quality  ## run the whole suite: quality, then unit, contract and engine tests
 	@$(VENV)/python -m pytest
 
-quality:  ## lint, types and import rules
+quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
-format:  ## format the code and fix what can be fixed
+format: setup  ## format the code and fix what can be fixed
 	@$(VENV)/ruff check --fix .
 	@$(VENV)/ruff format .
 
-clean:  ## remove the environment and results
-	rm -rf .venv results build dist *.egg-info
+clean:  ## remove results and build folders; .venv and the cached target stay
+	@rm -rf results build dist *.egg-info

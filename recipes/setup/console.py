@@ -13,7 +13,7 @@ class SetupError(Exception):
 
 def say(text: str) -> None:
     """Print one line at once, also into a pipe."""
-    print(f"setup: {text}", flush=True)
+    print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -37,16 +37,16 @@ class Progress:
         """Show what the stage is doing now."""
         now = time.monotonic()
         line = f"[{self.stage}/{self.stages}] {now - self._began:4.0f} s  {detail}"
-        if sys.stdout.isatty():
-            print(f"\r\033[Ksetup: {line[:100]}", end="", flush=True)
+        if sys.stderr.isatty():
+            print(f"\r\033[Ksetup: {line[:100]}", end="", file=sys.stderr, flush=True)
         elif now - self._shown >= 15:
             self._shown = now
             say(line[:160])
 
     def done(self) -> None:
         """End the stage."""
-        if sys.stdout.isatty():
-            print("\r\033[K", end="")
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr)
         say(f"[{self.stage}/{self.stages}] {self.title}: {time.monotonic() - self._began:.0f} s")
 
 

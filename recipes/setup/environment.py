@@ -15,14 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if not __package__:
-    sys.path[0] = str(ROOT)
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from recipes.setup import checks
 from recipes.setup.console import Progress, SetupError, run_main, say
 from recipes.setup.runner import Runner
 
+ROOT = Path(__file__).resolve().parents[2]
 MARKER = Path(__file__).resolve().parent / "vllm-cpu-marker"
 TORCH_VERSION = "2.13.0"
 VLLM_VERSION = "0.32.0"

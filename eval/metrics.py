@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
 
 
 def ratio(above: float, below: float) -> float | None:
@@ -104,6 +103,8 @@ def paired_speedup(
 
     The geometric mean, since an arithmetic mean of ratios favours whichever side varies more.
     """
+    from scipy import stats  # here, since it is slow to import
+
     logs = [math.log(b / a) for b, a in zip(base, arm, strict=True)]
     if not logs:
         return {"mean": None, "low": None, "high": None}

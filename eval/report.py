@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
@@ -32,8 +31,10 @@ def write(results: Results, folder: Path) -> None:
     """Write the three files."""
     text = results.model_dump_json(indent=2)
     (folder / "results.json").write_text(text + "\n", "utf-8")
+    import pandas as pd  # here, since it is slow to import and most errors come before
+
     flat = pd.json_normalize([json.loads(arm.model_dump_json()) for arm in results.arms], sep=".")
-    lists = [name for name in flat if flat[name].map(lambda v: isinstance(v, list)).any()]
+    lists = [str(name) for name in flat if flat[name].map(lambda v: isinstance(v, list)).any()]
     flat[lists] = flat[lists].map(json.dumps)
     flat.to_csv(folder / "results.csv", index=False)
     (folder / "report.md").write_text(markdown(results), "utf-8")
@@ -113,6 +114,8 @@ def _line(warned: Warned) -> str:
 
 def markdown(results: Results) -> str:
     """report.md."""
+    import pandas as pd
+
     columns = [rows(arm) for arm in results.arms]
     names = _names(columns)
     table = pd.DataFrame(
@@ -140,6 +143,8 @@ def markdown(results: Results) -> str:
 
 
 def _categories(results: Results) -> str:
+    import pandas as pd
+
     told = {a.name: a.acceptance_length_per_category for a in results.arms}
     told = {name: lengths for name, lengths in told.items() if lengths}
     if not told:

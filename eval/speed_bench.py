@@ -15,7 +15,7 @@ from rich.console import Console
 from . import checks, server
 from .arms import Arm, parse_arms
 from .console import Show, showing
-from .datasets import load, spread
+from .datasets import Prompt, load, spread
 from .errors import Terminated, UserError
 from .guards import Warned, inspect
 from .options import Options, parse
@@ -66,14 +66,14 @@ class Bench:
         turns = sum(len(prompt.turns) for prompt in self.prompts)
         with showing(label, turns) as show, self._server(arm, show) as running:
             window = Window(self.options, running, self.runs[arm.name], round_)
+            prompts, long = window.fitting(self.prompts)
+            if long:
+                self.too_long[arm.name] = long
             show.status("warming up")
             window.warm_up()
-            self._measure(arm, window, show)
+            self._measure(arm, window, prompts, show)
 
-    def _measure(self, arm: Arm, window: Window, show: Show) -> None:
-        prompts, long = window.fitting(self.prompts)
-        if long:
-            self.too_long[arm.name] = long
+    def _measure(self, arm: Arm, window: Window, prompts: list[Prompt], show: Show) -> None:
         trace = self._trace(arm)
         start = trace.stat().st_size if trace and trace.is_file() else 0
 

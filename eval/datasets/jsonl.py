@@ -26,7 +26,7 @@ class Prompt(BaseModel):
     turns: list[str]
 
 
-class _Bad(Exception):
+class _LineError(Exception):
     """Why a line is refused."""
 
 
@@ -35,15 +35,15 @@ def load(path: Path) -> list[Prompt]:
     prompts: list[Prompt] = []
     faults: list[tuple[int, str]] = []
     try:
-        lines = (
-            path.read_text("utf-8").rstrip().split("\n")
-        )  # not splitlines: U+2028 may be in a text
+        text = path.read_text("utf-8").rstrip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
+    # Not splitlines, which also splits at U+2028 within a text.
+    lines = text.split("\n") if text else []
     for number, line in enumerate(lines, 1):
         try:
             prompts.append(_prompt(line, number))
-        except _Bad as bad:
+        except _LineError as bad:
             faults.append((number, str(bad)))
     _refuse(path, faults)
     if not prompts:
@@ -70,14 +70,14 @@ def _prompt(line: str, number: int) -> Prompt:
     try:
         row = json.loads(line)
     except ValueError:
-        raise _Bad("not JSON; expected one object a line") from None
+        raise _LineError("not JSON; expected one object a line") from None
     if not isinstance(row, dict):
-        raise _Bad(f"a JSON {type(row).__name__}; expected an object")
+        raise _LineError(f"a JSON {type(row).__name__}; expected an object")
     turns = _turns(row)
     if any(turn.startswith(PLACEHOLDER) for turn in turns):
-        raise _Bad("a placeholder in place of the prompt; fetch the full data set first")
+        raise _LineError("a placeholder in place of the prompt; fetch the full data set first")
     if any(not turn.strip() for turn in turns):
-        raise _Bad("an empty turn; give it text or take the line out")
+        raise _LineError("an empty turn; give it text or take the line out")
     name = row.get("question_id", row.get("id", number))
     return Prompt(prompt_id=str(name), category=str(row.get("category", "all")), turns=turns)
 
@@ -90,17 +90,17 @@ def _turns(row: dict[str, Any]) -> list[str]:
     elif "prompt" in row:
         turns = [row["prompt"]]
     else:
-        raise _Bad("no turns, messages or prompt; expected one of them")
+        raise _LineError("no turns, messages or prompt; expected one of them")
     if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
-        raise _Bad("turns are not a list of texts")
+        raise _LineError("turns are not a list of texts")
     if not turns:
-        raise _Bad("an empty list of turns; give at least one")
+        raise _LineError("an empty list of turns; give at least one")
     return turns
 
 
 def _of_messages(messages: Any) -> Any:
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-        raise _Bad("messages are not a list of objects with role and content")
+        raise _LineError("messages are not a list of objects with role and content")
     if other := {str(m.get("role")) for m in messages} - {"user"}:
-        raise _Bad(f"messages of role {', '.join(sorted(other))}; only user is supported")
+        raise _LineError(f"messages of role {', '.join(sorted(other))}; only user is supported")
     return [m.get("content") for m in messages]

@@ -44,7 +44,8 @@ def test_numbers_files_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert arm["joint_per_position"] == [0.5, 0.5]
     assert arm["conditional_per_position"] == [0.5, 1.0]
     assert len(arm["acceptance_length_per_category"]) == 11
-    assert arm["speedup"] is None and arm["identical_to_vanilla"] is None
+    assert arm["speedup"] is None
+    assert arm["identical_to_vanilla"] is None
     assert results["warnings"] == []
     assert arm["throughput_tok_s"] == pytest.approx(55 / arm["seconds"])
     assert pd.read_csv(tmp_path / "results.csv")["acceptance_length.pooled"][0] == 2.0
@@ -59,7 +60,9 @@ def test_records(tmp_path: Path) -> None:
     assert first.text == "one two three four five"
     assert len(first.text_sha256) == 64
     assert first.per_position == [1, 1]
-    assert first.latency_ms and first.ttft_ms and first.tpot_ms is not None
+    assert first.latency_ms
+    assert first.ttft_ms
+    assert first.tpot_ms is not None
 
 
 def test_requests_carry_the_options(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def test_tpot() -> None:
 def test_speedup_is_the_geometric_mean() -> None:
     found = metrics.paired_speedup([2.0, 8.0], [1.0, 16.0])
     assert found["mean"] == pytest.approx(1.0)
-    assert found["low"] == pytest.approx(0.5) and found["high"] == pytest.approx(2.0)
+    assert found["low"] == pytest.approx(0.5)
+    assert found["high"] == pytest.approx(2.0)
 
 
 def test_speedup_without_enough_prompts() -> None:

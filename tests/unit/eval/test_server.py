@@ -87,7 +87,8 @@ def test_arms_alternate_and_all_processes_end(place: Path, monkeypatch: pytest.M
         "--per-request-spec-decode-metrics detailed"
         in results["provenance"]["server_commands"]["ngram"]
     )
-    assert len(pids(place)) == 12 and not any(map(running, pids(place)))
+    assert len(pids(place)) == 12
+    assert not any(map(running, pids(place)))
 
 
 def test_a_server_that_dies_early(
@@ -96,8 +97,9 @@ def test_a_server_that_dies_early(
     monkeypatch.setenv("DUMMY_MODE", "die")
     assert speed_bench.main(line(place)) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"speed_bench: arm vanilla: server died with exit code 3; read {place}/out/logs/vanilla.log;"
-        " last lines: loading | ValueError: the draft is for another target"
+        "speed_bench: arm vanilla: server died with exit code 3; read"
+        f" {place}/out/logs/vanilla.log; last lines: loading"
+        " | ValueError: the draft is for another target"
     )
 
 
@@ -111,7 +113,8 @@ def test_a_server_that_dies_while_measured_leaves_a_report(
     assert last.startswith("speed_bench: arm vanilla: server died with exit code 1; read ")
     assert last.endswith("EngineDeadError: core gone")
     results = json.loads((place / "out" / "results.json").read_text())
-    assert not results["complete"] and results["arms"][0]["num_requests"] < 30
+    assert not results["complete"]
+    assert results["arms"][0]["num_requests"] < 30
     assert not any(map(running, pids(place)))
 
 
@@ -147,7 +150,8 @@ def test_signals_stop_the_whole_tree(place: Path, kind: signal.Signals, code: in
     bench.send_signal(kind)
     _, shown = bench.communicate(timeout=20)
     assert bench.returncode == code
-    assert "servers are down" in shown and "Traceback" not in shown
+    assert "servers are down" in shown
+    assert "Traceback" not in shown
     assert not any(map(running, pids(place)))
 
 

@@ -34,7 +34,8 @@ def test_speedup_pairs_prompts_and_averages_rounds() -> None:
     )
     arm = run("x", record("x", "b", latency_ms=50.0), record("x", "a", latency_ms=100.0))
     speedup = summarise(arm, vanilla).speedup
-    assert speedup is not None and speedup.mean == pytest.approx(2.0)
+    assert speedup is not None
+    assert speedup.mean == pytest.approx(2.0)
     assert speedup.low == pytest.approx(2.0)
 
 
@@ -42,22 +43,26 @@ def test_speedup_compares_time_per_token_not_latency() -> None:
     vanilla = run("vanilla", record("vanilla", "a", completion_tokens=20, latency_ms=200.0))
     arm = run("x", record("x", "a", completion_tokens=10, latency_ms=50.0))
     speedup = summarise(arm, vanilla).speedup
-    assert speedup is not None and speedup.mean == pytest.approx(2.0)
+    assert speedup is not None
+    assert speedup.mean == pytest.approx(2.0)
 
 
 def test_failed_requests_are_not_paired() -> None:
     vanilla = run("vanilla", record("vanilla", "a", error="broken"), record("vanilla", "b"))
     arm = run("x", record("x", "a", text="other"), record("x", "b"))
     same = summarise(arm, vanilla).identical_to_vanilla
-    assert same is not None and (same.count, same.total) == (1, 1)
+    assert same is not None
+    assert (same.count, same.total) == (1, 1)
 
 
 def test_identical_is_told_within_rounds_and_vanilla_is_its_own_control() -> None:
     vanilla = run("vanilla", record("vanilla", "a"), record("vanilla", "a", round=1, text="new"))
     arm = run("x", record("x", "a"), record("x", "a", round=1, text="new"))
     same, control = (summarise(r, vanilla).identical_to_vanilla for r in (arm, vanilla))
-    assert same is not None and (same.count, same.total) == (2, 2)
-    assert control is not None and (control.count, control.total) == (0, 1)
+    assert same is not None
+    assert (same.count, same.total) == (2, 2)
+    assert control is not None
+    assert (control.count, control.total) == (0, 1)
 
 
 def test_counters_alone_give_the_pooled_length() -> None:
@@ -109,6 +114,7 @@ def test_time_split(tmp_path: Path) -> None:
     head = json.dumps(early) + "\n"
     path.write_text(head + json.dumps(cycle) + "\n" + '{"event": "start"}\n{"event": "cy')
     split = time_split(read_cycles(path, len(head)))
-    assert split is not None and split["cycles"] == 1
+    assert split is not None
+    assert split["cycles"] == 1
     assert split["share"] == {"verify": 0.6, "draft": 0.3, "engine": 0.1}
     assert time_split(read_cycles(tmp_path / "none")) is None

@@ -1,0 +1,59 @@
+"""What the documents name exists: files, headings, make targets, options, environment variables."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/*.md")])
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links(document: Path) -> None:
+    """Every link to a file leads to one."""
+    links = [link.partition("#")[0] for link in LINK.findall(document.read_text())]
+    local = [link for link in links if link and "://" not in link]
+    assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_make_commands(document: Path) -> None:
+    named = set(re.findall(r"`make ([a-z-]+)", document.read_text()))
+    named |= set(re.findall(r"^make ([a-z-]+)", document.read_text(), re.MULTILINE))
+    assert named <= MAKE_TARGETS
+
+
+@pytest.mark.parametrize("module", ["eval.speed_bench", "proposers.train"])
+def test_named_options_exist(module: str) -> None:
+    """Options that the documents give to a command are in its ``--help``."""
+    command = [sys.executable, "-m", module, "--help"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"--[a-z][a-z-]*", text))
+    for document in DOCUMENTS:
+        joined = document.read_text().replace("\\\n", " ")
+        for line in joined.splitlines():
+            if f"-m {module}" in line:
+                used = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", line.split(module, 1)[1]))
+                assert used <= known, f"{document.name}: {line}"
+
+
+def test_readme_first_screen() -> None:
+    """Within the first 40 lines: both commands, the serving line, the way of the data."""
+    first = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
+    for piece in ("make bench", "make test", "vllm serve", '"method": "longspec"', "bench-table"):
+        assert piece in first
+    for file in ("proposers/base.py", "proposers/tree.py", "proposers/acceptance.py"):
+        assert f"({file})" in first
+
+
+def test_make_help_lists_every_target() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+    assert listed == MAKE_TARGETS

@@ -27,6 +27,7 @@ class Window:
     def __init__(self, options: Options, server: Server, run: ArmRun, round_: int) -> None:
         self.options, self.server, self.run, self.round = options, server, run, round_
         self.reader = reader_of(options.engine)
+        self.http = httpx.Client(base_url=server.url, timeout=30, trust_env=False)
         asked = options.model if server.process is None else None
         self.model, self.limit = served_model(server.url, asked)
 
@@ -73,7 +74,7 @@ class Window:
 
     def _counters(self) -> Counters | None:
         try:
-            answer = httpx.get(f"{self.server.url}/metrics", timeout=30, trust_env=False)
+            answer = self.http.get("/metrics")
             return self.reader.counters(answer.raise_for_status().text)
         except (httpx.HTTPError, ValueError):
             return None
@@ -81,9 +82,7 @@ class Window:
     def _tokens(self, prompt: Prompt) -> int | None:
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt.turns[0]}]}
         try:
-            answer = httpx.post(
-                f"{self.server.url}/tokenize", json=body, timeout=30, trust_env=False
-            )
+            answer = self.http.post("/tokenize", json=body)
             return int(answer.raise_for_status().json()["count"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return None

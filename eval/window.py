@@ -27,9 +27,9 @@ class Window:
     def __init__(self, options: Options, server: Server, run: ArmRun, round_: int) -> None:
         self.options, self.server, self.run, self.round = options, server, run, round_
         self.reader = reader_of(options.engine)
-        self.http = httpx.Client(base_url=server.url, timeout=30, trust_env=False)
         asked = options.model if server.process is None else None
         self.model, self.limit = served_model(server.url, asked)
+        self.http = httpx.Client(base_url=server.url, timeout=30, trust_env=False)
 
     def warm_up(self) -> None:
         """Requests that no number counts."""

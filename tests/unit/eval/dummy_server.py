@@ -22,7 +22,7 @@ time.sleep(100)
 
 
 def main() -> None:
-    """DUMMY_MODE: serve, die (before it is ready), die_later (after five answers), hang."""
+    """DUMMY_MODE: serve, slow, die (at once), die_later (after five answers) or hang."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int)
     port = parser.parse_known_args()[0].port
@@ -37,9 +37,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # leaves its children behind
     if mode == "hang":
         time.sleep(100)
-    script = Script()
+    script = Script(delay=0.2 if mode == "slow" else 0.0)
     with serving(script, port):
-        while mode == "serve" or len(script.seen) < 5:
+        while mode in ("serve", "slow") or len(script.seen) < 5:
             time.sleep(0.02)
         print("EngineDeadError: core gone", flush=True)
         os._exit(1)

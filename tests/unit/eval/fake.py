@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ class Script:
     max_model_len: int = 1000
     prompt_tokens: int = 7
     fail: set[str] = field(default_factory=set)
+    delay: float = 0.0  # seconds before an answer
     strangers: int = 0  # tokens that another client seems to have generated
     seen: list[dict[str, Any]] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
@@ -100,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         if last in self.script.fail:
             self._send('{"error": {"message": "scripted failure"}}', status=500)
             return
+        time.sleep(self.script.delay)
         self.script.count()
         self._send("".join(f"data: {c}\n\n" for c in self._chunks()), "text/event-stream")
 

@@ -63,7 +63,7 @@ def line(place: Path, *more: str) -> list[str]:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 40
     while not what():
         assert time.monotonic() < limit, "waited for too long"
         time.sleep(0.05)
@@ -129,29 +129,52 @@ def test_a_server_that_never_gets_ready(
     assert not any(map(running, pids(place)))
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
-)
-def test_signals_stop_the_whole_tree(place: Path, kind: signal.Signals, code: int) -> None:
+def start(place: Path, mode: str) -> subprocess.Popen[str]:
+    """The command in a process of its own, which signals can be sent to."""
     program = (
         "import sys; from eval import server, speed_bench;"
         f"server.executable = lambda: {str(place / 'bin' / 'vllm')!r};"
         "server.stop.__defaults__ = (0.5,); sys.exit(speed_bench.main())"
     )
-    bench = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", program, *line(place)],
         cwd=ROOT,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "DUMMY_MODE": "hang"},
+        env={**os.environ, "DUMMY_MODE": mode},
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_signals_stop_the_whole_tree(place: Path, kind: signal.Signals, code: int) -> None:
+    bench = start(place, "hang")
     wait_for(lambda: len(pids(place)) == 3)
     assert all(map(running, pids(place)))
     bench.send_signal(kind)
-    _, shown = bench.communicate(timeout=20)
+    _, shown = bench.communicate(timeout=30)
     assert bench.returncode == code
     assert "servers are down" in shown
     assert "Traceback" not in shown
+    assert not any(map(running, pids(place)))
+
+
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_was_measured_before_a_signal_is_reported(
+    place: Path, kind: signal.Signals, code: int
+) -> None:
+    bench = start(place, "slow")
+    records = place / "out" / "requests.jsonl"
+    wait_for(lambda: records.exists() and records.read_text().count("\n") >= 2)
+    bench.send_signal(kind)
+    _, shown = bench.communicate(timeout=30)
+    assert bench.returncode == code
+    assert "Traceback" not in shown
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert not results["complete"]
+    assert 2 <= results["arms"][0]["num_requests"] < 66
     assert not any(map(running, pids(place)))
 
 

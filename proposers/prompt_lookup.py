@@ -7,6 +7,7 @@ that quote a long context.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .base import DraftContext, TargetModel, TargetShape
 from .growth import check_shape
 from .tree import DraftTrees, from_parents
 
+TOKEN_PROBABILITY = 0.5
+"""What a looked-up token is held for when branches compete for room in a tree."""
 OPTIONS = {"tree_shape": [2, 2, 2, 2], "max_ngram": 4, "min_ngram": 2}
 
 
@@ -58,7 +61,8 @@ class PromptLookupProposer:
             _merge(self._continuations(tokens), min(self.max_nodes, int(budget)))
             for tokens, budget in zip(context.token_ids, budgets, strict=True)
         ]
-        return from_parents([tokens for tokens, _ in grown], [parents for _, parents in grown])
+        tokens, parents = [one[0] for one in grown], [one[1] for one in grown]
+        return from_parents(tokens, parents, [_scores(row) for row in parents])
 
     def _continuations(self, tokens: np.ndarray) -> list[list[int]]:
         """Up to ``branches`` distinct continuations, longest match first, then latest."""
@@ -81,6 +85,15 @@ def match_ends(tokens: np.ndarray, n: int) -> np.ndarray:
     for back in range(2, n + 1):
         hit &= tokens[n - back : len(tokens) - back] == tokens[-back]
     return np.flatnonzero(hit) + n
+
+
+def _scores(parents: list[int]) -> list[float]:
+    """Cumulative log-probability, at :data:`TOKEN_PROBABILITY` a token."""
+    scores: list[float] = []
+    for parent in parents:
+        above = scores[parent] if parent >= 0 else 0.0
+        scores.append(above + math.log(TOKEN_PROBABILITY))
+    return scores
 
 
 def _merge(continuations: list[list[int]], budget: int) -> tuple[list[int], list[int]]:

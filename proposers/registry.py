@@ -9,6 +9,7 @@ from .base import Proposer
 
 BUILTIN = {
     "glide": "proposers.glide.proposer:GlideProposer",
+    "glide_lookup": "proposers.glide_lookup:GlideLookupProposer",
     "prompt_lookup": "proposers.prompt_lookup:PromptLookupProposer",
 }
 ENTRY_POINT_GROUP = "longspec.proposers"

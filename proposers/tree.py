@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -156,6 +157,37 @@ def select(trees: DraftTrees, keep: Tensor) -> DraftTrees:
         trees.log_probs.gather(1, order),
         sizes,
     )
+
+
+def merge(first: DraftTrees, second: DraftTrees) -> DraftTrees:
+    """One tree per request that holds the paths of both; shared beginnings are stored once.
+
+    Nodes of ``first`` keep their places, new ones of ``second`` follow, so parents still come
+    before children. A shared node keeps the score of ``first``.
+    """
+    parts: list[list[list[Any]]] = [[], [], []]
+    for b in range(first.batch_size):
+        tokens, parents, scores = _lists(first, b)
+        node_of = {pair: node for node, pair in enumerate(zip(parents, tokens, strict=True))}
+        place = {-1: -1}
+        for node, (token, parent, score) in enumerate(zip(*_lists(second, b), strict=True)):
+            pair = (place[parent], token)
+            if pair not in node_of:
+                node_of[pair] = len(tokens)
+                tokens.append(token)
+                parents.append(pair[0])
+                scores.append(score)
+            place[node] = node_of[pair]
+        for part, row in zip(parts, (tokens, parents, scores), strict=True):
+            part.append(row)
+    return from_parents(*parts)
+
+
+def _lists(trees: DraftTrees, b: int) -> tuple[list[Any], list[Any], list[Any]]:
+    size = int(trees.sizes[b])
+    rows = (trees.tokens, trees.parents, trees.log_probs)
+    tokens, parents, scores = (part[b, :size].tolist() for part in rows)
+    return tokens, parents, scores
 
 
 def prune(trees: DraftTrees, budgets: Tensor, min_log_prob: float = float("-inf")) -> DraftTrees:

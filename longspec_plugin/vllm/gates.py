@@ -141,9 +141,9 @@ def draftable(params: SamplingParams | None) -> bool:
 
     Left undrafted, and so exactly as in stock vLLM, are requests whose next distribution depends on
     the tokens emitted so far by a rule that lives in per-request engine state: penalties, bad
-    words, minimum lengths, allowed tokens, thinking budgets, grammars. Temperature, top-k, top-p and seeds
-    work beside trees. (Min-p and logit bias: vLLM itself refuses such requests, with a message,
-    whenever any speculative method is on.)
+    words, minimum lengths, allowed tokens, thinking budgets, grammars. Temperature, top-k, top-p
+    and seeds work beside trees. (Min-p and logit bias: vLLM itself refuses such requests,
+    with a message, whenever any speculative method is on.)
     """
     if params is None:
         return False

@@ -8,11 +8,12 @@ the prefix ``draft_model.``. Pickles are opened with ``weights_only=True`` only.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -37,7 +38,7 @@ def load_glide(
     config = GlideConfig.from_pretrained(folder)
     state = {k.removeprefix(PREFIX): v for k, v in _read_tensors(Path(folder)).items()}
     state = {k: v for k, v in state.items() if k not in UNUSED}
-    _check(config, state, folder)
+    _check(config, {name: tensor.shape for name, tensor in state.items()}, folder)
     return config, {
         name: tensor.to(device, torch.int64 if name == VOCABULARY else dtype)
         for name, tensor in state.items()
@@ -49,7 +50,7 @@ def save_glide(folder: Path, config: GlideConfig, state: Mapping[str, Tensor]) -
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    _check(config, state, folder)
+    _check(config, {name: tensor.shape for name, tensor in state.items()}, folder)
     temporary = folder / f"model.safetensors.{os.getpid()}.tmp"
     save_file(state, temporary, metadata={"format": "pt"})
     temporary.replace(folder / FILES[0])
@@ -65,28 +66,55 @@ def expected_shapes(config: GlideConfig) -> dict[str, torch.Size]:
     return shapes
 
 
-def _check(config: GlideConfig, state: Mapping[str, Tensor], folder: Path) -> None:
+def check_glide(folder: Path) -> GlideConfig:
+    """The config of a draft whose tensors have been checked without loading them.
+
+    Raises:
+        ValueError: as :func:`load_glide`. Pickled weights are only looked for.
+    """
+    config = GlideConfig.from_pretrained(folder)
+    path = _weights(Path(folder))
+    if path.suffix == ".safetensors":
+        with _readable(path), safe_open(path, framework="pt") as file:
+            shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        shapes = {k.removeprefix(PREFIX): v for k, v in shapes.items()}
+        _check(config, {k: v for k, v in shapes.items() if k not in UNUSED}, folder)
+    return config
+
+
+def _check(config: GlideConfig, shapes: Mapping[str, torch.Size], folder: Path) -> None:
     expected = expected_shapes(config)
     for name, shape in expected.items():
-        if name not in state:
+        if name not in shapes:
             raise ValueError(f"{folder}: tensor {name} {list(shape)} is missing")
-        if state[name].shape != shape:
+        if shapes[name] != shape:
             raise ValueError(
-                f"{folder}: tensor {name} has shape {list(state[name].shape)},"
+                f"{folder}: tensor {name} has shape {list(shapes[name])},"
                 f" config.json asks for {list(shape)}"
             )
-    if unknown := sorted(set(state) - set(expected)):
+    if unknown := sorted(set(shapes) - set(expected)):
         raise ValueError(f"{folder}: tensor {unknown[0]} is unknown for this config.json")
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    path = next((folder / name for name in FILES if (folder / name).exists()), None)
-    if path is None:
-        raise ValueError(f"{folder} holds no weights; expected one of {', '.join(FILES)}")
-    try:
+    path = _weights(folder)
+    with _readable(path):
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return loaded
+
+
+def _weights(folder: Path) -> Path:
+    path = next((folder / name for name in FILES if (folder / name).exists()), None)
+    if path is None:
+        raise ValueError(f"{folder} holds no weights; expected one of {', '.join(FILES)}")
+    return path
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (SafetensorError, RuntimeError, OSError, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None

@@ -30,7 +30,7 @@ CrossAttend = Callable[[Tensor], Tensor]
 def rotary_tables(
     rope: RotaryConfig, positions: Tensor, head_dim: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, both ``[*positions.shape, head_dim]`` (two equal halves, Llama's order)."""
+    """Cosines and sines, ``[*positions.shape, head_dim]`` (two equal halves, Llama's order)."""
     exponents = torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim
     angles = positions[..., None].float() / rope.factor * (1.0 / rope.theta**exponents)
     doubled = torch.cat([angles, angles], dim=-1)

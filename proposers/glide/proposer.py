@@ -17,8 +17,7 @@ from torch import Tensor
 from ..base import DraftContext, TargetKV, TargetModel, TargetShape
 from ..growth import Frontier, check_shape, grow
 from ..tree import DraftTrees, prune
-from .checkpoint import load_glide
-from .config import GlideConfig
+from .checkpoint import check_glide, load_glide
 from .model import GlideDraft
 from .window import SelfAttentionWindow
 
@@ -45,7 +44,7 @@ class GlideProposer:
         self.min_log_prob = _log(chosen["min_probability"])
         self.max_nodes, self.max_depth = sum(self.shape), len(self.shape)
         self.draft_dir = draft_dir
-        self.config = GlideConfig.from_pretrained(draft_dir)
+        self.config = check_glide(draft_dir)
 
     def check_target(self, shape: TargetShape) -> None:
         """Refuse a target whose sizes are not those the draft was trained for."""

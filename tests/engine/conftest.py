@@ -39,9 +39,7 @@ def plain(
 
 
 @pytest.fixture(scope="session")
-def trees(
-    target_dir: Path, speculative: dict[str, object], logs: Path
-) -> Iterator[Client]:
+def trees(target_dir: Path, speculative: dict[str, object], logs: Path) -> Iterator[Client]:
     """Stock vLLM with the plugin."""
     with serve(target_dir, logs / "trees.log", speculative) as client:
         yield client

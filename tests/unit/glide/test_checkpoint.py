@@ -56,8 +56,9 @@ def test_published_checkpoint(tmp_path: Path, pickled: bool) -> None:
         save_file(state, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     config, read = load_glide(tmp_path)
-    assert config.attention_bias and not config.final_norm and config.window == 512
-    assert config.target.head_dim == 8 and len(read) == 16
+    assert (config.attention_bias, config.final_norm, config.window) == (True, False, 512)
+    assert config.target.head_dim == 8
+    assert len(read) == 16
 
 
 def broken(folder: Path, how: str) -> None:

@@ -151,7 +151,8 @@ def test_requests_do_not_see_each_other(draft: Path) -> None:
     together = bound(draft, {"tree_shape": [4, 3, 2]}).propose(both)
     for b in range(2):
         kv = both.target_kv
-        assert isinstance(kv, DenseKV) and both.hidden_states is not None
+        assert isinstance(kv, DenseKV)
+        assert both.hidden_states is not None
         alone = DraftContext(
             ["x"],
             [both.token_ids[b]],

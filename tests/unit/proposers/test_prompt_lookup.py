@@ -47,6 +47,6 @@ def test_nothing_found_and_budget() -> None:
     "options", [{"tree": [1]}, {"tree_shape": []}, {"min_ngram": 5}, {"min_ngram": 0}]
 )
 def test_bad_options_are_refused_in_one_line(options: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="allowed|expected") as caught:
+    with pytest.raises(ValueError, match=r"allowed|expected") as caught:
         PromptLookupProposer(None, options)
     assert "\n" not in str(caught.value)

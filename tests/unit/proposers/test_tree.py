@@ -12,6 +12,7 @@ from proposers.tree import (
     ancestor_mask,
     chains,
     from_parents,
+    merge,
     prune,
     row_positions,
     select,
@@ -87,3 +88,19 @@ def test_chain_mask_is_causal() -> None:
 def test_a_parent_must_come_first() -> None:
     with pytest.raises(ValueError, match=r"node 0 has parent 0; allowed: -1 to -1"):
         from_parents([[1]], [[0]])
+
+
+def paths(trees: DraftTrees, b: int) -> set[tuple[int, ...]]:
+    tokens = [0, *trees.tokens[b].tolist()]
+    size = int(trees.sizes[b])
+    return {tuple(tokens[r] for r in path(trees, b, n)[1:]) for n in range(size)}
+
+
+@given(st.data())
+def test_merged_tree_holds_the_paths_of_both(data: st.DataObject) -> None:
+    left = data.draw(tree_batches(max_batch=1))
+    right = data.draw(tree_batches(max_batch=1))
+    both = merge(left, right)
+    assert paths(both, 0) == paths(left, 0) | paths(right, 0)
+    assert int(both.sizes[0]) == len(paths(both, 0))
+    assert both.truncated(left.sizes).token_lists() == left.token_lists()

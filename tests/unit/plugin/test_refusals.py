@@ -1,0 +1,170 @@
+"""Bad configurations are refused before a model loads, each in one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longspec_plugin.errors import LongSpecError
+from tests.unit.glide.tiny import tiny_draft
+
+vllm = pytest.importorskip("vllm", reason="needs the engine: make setup")
+
+from vllm.engine.arg_utils import EngineArgs  # noqa: E402
+
+from longspec_plugin.vllm import compat, config  # noqa: E402
+
+TARGET = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 2,
+    "vocab_size": 60,
+    "max_position_embeddings": 512,
+    "rms_norm_eps": 1e-6,
+    "hidden_act": "silu",
+    "head_dim": 8,
+    "torch_dtype": "float32",
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A target, a draft for it, and drafts that cannot work."""
+    root = tmp_path_factory.mktemp("refusals")
+    names = ("target", "draft", "empty", "broken", "other_vocab", "other_heads", "no_weights")
+    found = {name: root / name for name in names}
+    for folder in found.values():
+        folder.mkdir()
+    (found["target"] / "config.json").write_text(json.dumps(TARGET))
+    (found["broken"] / "config.json").write_text("{")
+    tiny_draft(found["draft"])
+    for name, key, value in (("other_vocab", "vocab_size", 61), ("other_heads", "head_dim", 16)):
+        shutil.copytree(found["draft"], found[name], dirs_exist_ok=True)
+        data = json.loads((found[name] / "config.json").read_text())
+        data["target"][key] = value
+        (found[name] / "config.json").write_text(json.dumps(data))
+    shutil.copytree(found["draft"], found["no_weights"], dirs_exist_ok=True)
+    (found["no_weights"] / "model.safetensors").unlink()
+    return found
+
+
+def create(folders: dict[str, Path], spec: dict[str, Any], **flags: Any) -> Any:
+    config.install()
+    if isinstance(spec.get("model"), str):
+        spec = {**spec, "model": str(folders.get(spec["model"], spec["model"]))}
+    args = EngineArgs(
+        str(folders["target"]),
+        skip_tokenizer_init=True,
+        max_model_len=128,
+        dtype="float32",
+        speculative_config={"method": "longspec", **spec},
+        **flags,
+    )
+    return args.create_engine_config()
+
+
+SPECS = [
+    ({}, {}, "proposer 'glide' needs a draft: add \"model\""),
+    ({"model": "/nowhere"}, {}, "model='/nowhere' is not a folder"),
+    ({"model": 5}, {}, "model=5: expected the path of a draft folder"),
+    ({"model": "empty"}, {}, "config.json does not exist; a draft folder needs one"),
+    ({"model": "broken"}, {}, "config.json is not valid JSON"),
+    ({"model": "no_weights"}, {}, "holds no weights; expected one of model.safetensors"),
+    ({"model": "draft", "tree": [4]}, {}, r"tree=\[4\] is unknown .* allowed: .*tree_shape"),
+    ({"model": "draft", "num_speculative_tokens": 3}, {}, "num_speculative_tokens=3 is unknown"),
+    ({"model": "draft", "tree_shape": []}, {}, r"tree_shape=\[\]: expected a non-empty list"),
+    ({"model": "draft", "tree_shape": "4,4"}, {}, "tree_shape='4,4': expected"),
+    ({"model": "draft", "tree_shape": [4, 0]}, {}, "level size 0 is not a whole number"),
+    ({"model": "draft", "tree_shape": [100, 100]}, {}, "200 nodes; at most 128 are allowed"),
+    ({"model": "draft", "min_probability": 2}, {}, "min_probability=2: allowed are numbers"),
+    ({"model": "draft", "proposer": "eagle"}, {}, "proposer='eagle' is unknown; allowed: glide"),
+    ({"model": "draft", "proposer": 7}, {}, "proposer=7: expected a name"),
+    ({"model": "draft", "proposer": "nowhere.at:All"}, {}, "cannot be imported"),
+    ({"model": "draft", "proposer": "json:JSONDecoder"}, {}, "lacks propose, bind"),
+    ({"proposer": "prompt_lookup", "max_ngram": 0}, {}, "expected 1 <= min_ngram <= max_ngram"),
+    ({"model": "other_vocab"}, {}, "target with vocab_size=61, this one has 60; serve tiny"),
+    ({"model": "other_heads"}, {}, "head_dim"),
+    ({"model": "draft"}, {"async_scheduling": True}, "--async-scheduling does not work"),
+    ({"model": "draft"}, {"enable_lora": True}, "--enable-lora does not work"),
+    ({"model": "draft"}, {"pipeline_parallel_size": 2}, "--pipeline-parallel-size 2"),
+    ({"model": "draft"}, {"tensor_parallel_size": 2}, "--tensor-parallel-size 2"),
+    ({"model": "draft"}, {"kv_cache_dtype": "fp8"}, "--kv-cache-dtype fp8"),
+    ({"model": "draft"}, {"spec_tokens": 3}, '--spec-tokens does not work.*"tree_shape"'),
+]
+
+
+@pytest.mark.parametrize(("spec", "flags", "message"), SPECS)
+def test_refused_in_one_line(
+    folders: dict[str, Path], spec: dict[str, Any], flags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(LongSpecError, match=message) as caught:
+        create(folders, spec, **flags)
+    assert "\n" not in str(caught.value)
+
+
+def test_environment_that_asks_for_the_other_runner(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
+    with pytest.raises(LongSpecError, match=r"VLLM_USE_V2_MODEL_RUNNER=1 does not work.*unset it"):
+        create(folders, {"model": "draft"})
+
+
+@pytest.mark.parametrize("version", ["0.31.2", "0.34.0", "1.0"])
+def test_unsupported_versions(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LongSpecError, match=rf"vLLM {version} is not supported; allowed: >=0.32"):
+        compat.check_version(version)
+    monkeypatch.setenv(compat.OVERRIDE, "1")
+    compat.check_version(version)
+
+
+def test_a_moved_hook_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    compat.check_hooks()
+    name = next(iter(compat.HOOKS))
+    monkeypatch.setitem(compat.HOOKS, name, ("other",))
+    with pytest.raises(LongSpecError, match=r"create_engine_config takes .*, expected"):
+        compat.check_hooks()
+
+
+def test_a_good_configuration_is_rewritten_and_arguments_stay(folders: dict[str, Path]) -> None:
+    made = create(folders, {"model": "draft", "tree_shape": [3, 2]})
+    assert made.speculative_config.method == "custom_class"
+    assert made.speculative_config.num_speculative_tokens == 5
+    assert made.additional_config["longspec"]["proposer_options"]["tree_shape"] == [3, 2]
+    assert made.parallel_config.worker_cls.endswith("LongSpecCPUWorker")
+    args = EngineArgs(str(folders["target"]), skip_tokenizer_init=True, max_model_len=128)
+    untouched = args.create_engine_config()
+    assert untouched.speculative_config is None
+    assert "longspec" not in untouched.additional_config
+    assert "LongSpec" not in untouched.parallel_config.worker_cls
+
+
+def test_command_line_prints_one_line(folders: dict[str, Path]) -> None:
+    spec = {"method": "longspec", "model": str(folders["draft"]), "tree_shape": [0]}
+    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(folders["target"])]
+    flags = ["--skip-tokenizer-init", "--max-model-len", "128", "--port", "0"]
+    done = subprocess.run(
+        [*command, *flags, "--speculative-config", json.dumps(spec)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == "longspec: tree_shape=[0]: level size 0 is not a whole number of 1 or more"

@@ -52,8 +52,9 @@ class Environment:
 
     def key(self, step: str) -> str:
         """Hash of all that decides what ``step`` installs."""
-        inputs = [self.device, TORCH_VERSION, VLLM_VERSION, VLLM_GPU, BUILD_TOOLS, sys.version]
-        inputs.append((MARKER / "pyproject.toml").read_bytes())
+        marker = (MARKER / "pyproject.toml").read_bytes()
+        versions = (TORCH_VERSION, VLLM_VERSION, VLLM_GPU, BUILD_TOOLS, sys.version)
+        inputs: list[object] = [self.device, versions, marker]
         if step == "project":
             inputs += [str(ROOT), self.extras, (ROOT / "pyproject.toml").read_bytes()]
         return hashlib.sha256(repr(inputs).encode()).hexdigest()

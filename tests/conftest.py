@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from recipes.setup import target
+
+settings.register_profile("project", deadline=None)  # machines are shared; time is not the point
+settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parents[1]
 

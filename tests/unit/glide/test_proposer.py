@@ -97,7 +97,7 @@ def draft(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     st.lists(st.integers(2, 40), min_size=1, max_size=3),
     st.lists(st.integers(1, 5), min_size=1, max_size=4),

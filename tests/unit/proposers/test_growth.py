@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proposers.growth import Frontier, check_shape, grow
@@ -39,7 +39,6 @@ def brute_force(table: torch.Tensor, root: int, shape: list[int]) -> list[set[tu
     return levels
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=4), st.integers(0, 10_000))
 def test_levels_hold_the_likeliest_paths(shape: list[int], seed: int) -> None:
     torch.manual_seed(seed)

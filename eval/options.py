@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -130,9 +131,17 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _joined(argv: list[str]) -> list[str]:
+    """Tie ``--server-args`` to its value, which argparse would take for flags of ours."""
+    if "--server-args" not in argv[:-1]:
+        return argv
+    at = argv.index("--server-args")
+    return [*argv[:at], "=".join(argv[at : at + 2]), *argv[at + 2 :]]
+
+
 def parse(argv: list[str] | None = None) -> Options:
     """Read the command line; raise ``UserError`` on the first bad value."""
-    given = vars(parser().parse_args(argv))
+    given = vars(parser().parse_args(_joined(sys.argv[1:] if argv is None else argv)))
     try:
         return Options(**given)
     except ValidationError as error:

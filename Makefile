@@ -21,6 +21,10 @@ help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup:  ## make or update the environment (.venv)
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "setup: error: no $(PYTHON); install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("setup: error: " \
+	  "Python %d.%d is too old; install 3.11 or newer and run make PYTHON=python3.12 ..." % v)'
 	@$(PYTHON) recipes/setup/environment.py
 
 target: setup  ## prepare the embedded default target (cached)

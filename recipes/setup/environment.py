@@ -53,7 +53,7 @@ class Environment:
     def key(self, step: str) -> str:
         """Hash of all that decides what ``step`` installs."""
         marker = (MARKER / "pyproject.toml").read_bytes()
-        versions = (TORCH_VERSION, VLLM_VERSION, VLLM_GPU, BUILD_TOOLS, sys.version)
+        versions = (TORCH_VERSION, VLLM_VERSION, VLLM_GPU, BUILD_TOOLS)
         inputs: list[object] = [self.device, versions, marker]
         if step == "project":
             inputs += [str(ROOT), self.extras, (ROOT / "pyproject.toml").read_bytes()]

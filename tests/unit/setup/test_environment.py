@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -126,3 +127,30 @@ def test_engine_versions_agree() -> None:
     """The marker stands for the version that is installed."""
     marker = (environment.MARKER / "pyproject.toml").read_text()
     assert f'version = "{environment.VLLM_VERSION}+cpu"' in marker
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [("3.6", 1), ("3.10", 1), ("3.11", 0), ("4.0", 0)], ids=str
+)
+def test_make_refuses_an_old_python(version: str, status: int, tmp_path: Path) -> None:
+    """Also one so old that it could not read the scripts."""
+    (tmp_path / "old").write_text(
+        f"#!{sys.executable}\nimport sys\nif sys.argv[1] != '-c': sys.exit(0)\n"
+        f"sys.version_info = ({version.replace('.', ', ')}, 0)\nexec(sys.argv[2])\n"
+    )
+    (tmp_path / "old").chmod(0o755)
+    command = ["make", "--silent", "setup", f"PYTHON={tmp_path / 'old'}"]
+    done = subprocess.run(
+        command, cwd=environment.ROOT, capture_output=True, text=True, check=False
+    )
+    assert bool(done.returncode) == bool(status), done.stderr
+    assert (f"Python {version} is too old" in done.stderr) == bool(status)
+
+
+def test_make_without_python() -> None:
+    command = ["make", "--silent", "setup", "PYTHON=no-such-python"]
+    done = subprocess.run(
+        command, cwd=environment.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode
+    assert "setup: error: no no-such-python; install Python 3.11" in done.stderr

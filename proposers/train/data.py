@@ -115,7 +115,7 @@ class FeatureFolder:
             left.extend(self.refresh())
             rng.shuffle(left)
             drawn, left = left[:pool], left[pool:]
-            groups = _group(sorted(drawn, key=lambda s: s.queries), batch_tokens)
+            groups = _group(sorted(drawn, key=_size), batch_tokens)
             rng.shuffle(groups)
             for group in groups:
                 yield self.collate(group)
@@ -138,10 +138,17 @@ class FeatureFolder:
         return Batch(**stacked, positions=positions, valid=valid)
 
 
+def _size(s: Sequence) -> tuple[int, int]:
+    """Sort key: sequences of one batch shall agree in length, then in trained positions."""
+    return (s.end - s.start).bit_length() * 2 + ((s.end - s.start) >> 9), s.queries
+
+
 def _group(ordered: list[Sequence], batch_tokens: int) -> list[list[Sequence]]:
+    """Batches of neighbours; padding counts, as it costs the same."""
     groups: list[list[Sequence]] = [[]]
     for s in ordered:
-        if groups[-1] and s.queries * (len(groups[-1]) + 1) > batch_tokens:
+        widest = max((q.queries for q in groups[-1]), default=0)
+        if groups[-1] and max(widest, s.queries) * (len(groups[-1]) + 1) > batch_tokens:
             groups.append([])
         groups[-1].append(s)
     return groups

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ..glide.checkpoint import VOCABULARY, save_glide
+from ..glide.checkpoint import VOCABULARY, load_glide, save_glide
 from ..glide.config import GlideConfig
 from ..glide.layer import GlideLayer
 from .curves import plot
@@ -50,14 +50,11 @@ class Trainer:
         )
         self.layer = GlideLayer(self.config)
         initialise(self.layer, weights)
+        if settings.init is not None:
+            _, state = load_glide(settings.init)
+            self.layer.load_state_dict({k: v for k, v in state.items() if k != VOCABULARY})
         self.model = Distiller(self.config, self.layer, target, self.vocabulary)
-        decayed = [p for p in self.layer.parameters() if p.ndim > 1]
-        other = [p for p in self.layer.parameters() if p.ndim == 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings.weight_decay},
-             {"params": other, "weight_decay": 0.0}],
-            lr=settings.learning_rate, betas=(0.9, 0.95), fused=True,
-        )
+        self.optimizers = optimizers(self.layer, settings)
         self.seconds, self.steps, self.tokens = 0.0, 0, 0
         self.log: list[dict[str, float]] = []
         self._resume()
@@ -73,7 +70,9 @@ class Trainer:
         if self.progress < s.warmup:
             return s.learning_rate * max(self.progress / s.warmup, 0.02)
         along = (self.progress - s.warmup) / (1 - s.warmup)
-        return s.learning_rate * (s.final_rate + (1 - s.final_rate) * (1 + math.cos(math.pi * along)) / 2)
+        return s.learning_rate * (
+            s.final_rate + (1 - s.final_rate) * (1 + math.cos(math.pi * along)) / 2
+        )
 
     def train(self) -> None:
         """Run until the time is up; then export."""
@@ -81,7 +80,9 @@ class Trainer:
         losses: list[float] = []
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("training", total=self.settings.minutes * 60, completed=self.seconds)
+            task = bar.add_task(
+                "training", total=self.settings.minutes * 60, completed=self.seconds
+            )
             try:
                 for batch in self._batches():
                     losses.append(self._step(batch))
@@ -106,24 +107,31 @@ class Trainer:
                 yield batch
 
     def _step(self, batch: Batch) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate()
         weights = torch.tensor(self.settings.lag_weights)
         lags = torch.multinomial(weights, batch.positions.numel(), replacement=True) + 1
         with torch.autocast("cpu", torch.bfloat16):
             loss = self.model.loss(batch, lags.view_as(batch.positions), self.settings.hard)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.layer.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.layer.zero_grad(set_to_none=True)
         self.steps += 1
         self.tokens += int(batch.valid.sum())
         return float(loss.detach())
 
     def _evaluate(self, losses: list[float]) -> None:
-        row = {"seconds": self.seconds, "step": self.steps, "positions": self.tokens,
-               "sequences": len(self.data.train), "rate": self.rate(),
-               "loss": sum(losses) / max(len(losses), 1)}
+        row = {
+            "seconds": self.seconds,
+            "step": self.steps,
+            "positions": self.tokens,
+            "sequences": len(self.data.train),
+            "rate": self.rate(),
+            "loss": sum(losses) / max(len(losses), 1),
+        }
         row |= held_out_accuracy(self.model, self.data, len(self.settings.lag_weights))
         self.log.append(row)
         print({k: round(v, 4) for k, v in row.items()}, flush=True)
@@ -144,10 +152,16 @@ class Trainer:
     def _save_state(self) -> None:
         path = self.settings.state / "state.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        state = {"layer": self.layer.state_dict(), "optimizer": self.optimizer.state_dict(),
-                 "seconds": self.seconds, "steps": self.steps, "tokens": self.tokens,
-                 "log": self.log, "torch_rng": torch.get_rng_state(),
-                 "python_rng": self.rng.getstate()}
+        state = {
+            "layer": self.layer.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "log": self.log,
+            "torch_rng": torch.get_rng_state(),
+            "python_rng": self.rng.getstate(),
+        }
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
 
@@ -157,8 +171,26 @@ class Trainer:
             return
         state = torch.load(path, weights_only=False)  # our own file: it holds RNG states
         self.layer.load_state_dict(state["layer"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.seconds, self.steps, self.tokens = state["seconds"], state["steps"], state["tokens"]
         self.log = state["log"]
         torch.set_rng_state(state["torch_rng"])
         self.rng.setstate(state["python_rng"])
+
+
+def optimizers(layer: GlideLayer, settings: TrainSettings) -> list[torch.optim.Optimizer]:
+    """AdamW for all weights, or Muon for matrices and AdamW for norms.
+
+    Muon (orthogonalised momentum) is scaled to AdamW's update size, so both share one rate.
+    """
+    decay = settings.weight_decay
+    matrices = [p for p in layer.parameters() if p.ndim > 1]
+    vectors = [p for p in layer.parameters() if p.ndim == 1]
+    found: list[torch.optim.Optimizer] = []
+    groups = [{"params": vectors, "weight_decay": 0.0}]
+    if settings.optimizer == "muon":
+        found.append(torch.optim.Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    else:
+        groups.append({"params": matrices, "weight_decay": decay})
+    return [*found, torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,11 +19,13 @@ class TrainSettings(BaseModel):
     features: Path = Field(description="folder of feature shards; may still be growing")
     out: Path = Field(description="where the draft is written")
     state: Path = Field(description="folder for the resumable state, curves and logs")
+    init: Path | None = Field(default=None, description="draft to start from; else the target")
     minutes: float = Field(default=60.0, gt=0, description="training time; the schedule follows it")
     batch_tokens: int = Field(default=3072, ge=1, description="trained positions in a step")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak, reached after the warm-up")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the time to warm up")
     final_rate: float = Field(default=0.02, ge=0, le=1, description="last rate, share of the peak")
+    optimizer: Literal["adamw", "muon"] = Field(default="muon", description="adamw or muon")
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW weight decay")
     clip: float = Field(default=1.0, gt=0, description="greatest gradient norm")
     hard: float = Field(
@@ -36,7 +39,9 @@ class TrainSettings(BaseModel):
     prompt_tail: int = Field(default=32, ge=0, description="last prompt tokens trained on as well")
     hidden_state_input: bool = Field(default=True, description="read the target's hidden state")
     tree_shape: list[int] = Field(default=[4, 4, 2, 1], description="served by default")
-    held_out: int = Field(default=64, ge=1, description="greedy sequences tested on (one in 24 is never trained on)")
+    held_out: int = Field(
+        default=64, ge=1, description="greedy sequences tested on (one in 24 is never trained on)"
+    )
     save_minutes: float = Field(default=2.0, gt=0, description="between saved states")
     threads: int = Field(default=1, ge=1, description="CPU threads")
     seed: int = Field(default=1, description="random seed")

@@ -82,7 +82,11 @@ class Simulation:
 
 
 def acceptance_length(
-    draft: Path, target: TargetWeights, data: FeatureFolder, items: list[Sequence], shape: Items[int]
+    draft: Path,
+    target: TargetWeights,
+    data: FeatureFolder,
+    items: list[Sequence],
+    shape: Items[int],
 ) -> float:
     """Pooled AL = 1 + accepted / steps over all answers."""
     proposer = GlideProposer(draft, {"tree_shape": list(shape)})
@@ -100,12 +104,18 @@ def acceptance_length(
 
 def main(argv: list[str] | None = None) -> None:
     """Print the simulated AL of several tree shapes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--draft", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument("--features", type=Path, required=True, help="shard 0's greedy answers are used")
+    parser.add_argument(
+        "--features", type=Path, required=True, help="shard 0's greedy answers are used"
+    )
     parser.add_argument("--sequences", type=int, default=48)
-    parser.add_argument("--shapes", type=json.loads, default=SHAPES, help="JSON list of tree shapes")
+    parser.add_argument(
+        "--shapes", type=json.loads, default=SHAPES, help="JSON list of tree shapes"
+    )
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)

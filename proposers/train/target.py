@@ -35,8 +35,9 @@ class TargetWeights:
         tied = self.config.get("tie_word_embeddings", False)
         embedding = self["model.embed_tokens.weight"].to(dtype)
         head = embedding if tied else self["lm_head.weight"].to(dtype)
-        shape = TargetShape(**{name: getattr(self.shape(""), name) for name in
-                               TargetShape.__dataclass_fields__})
+        shape = TargetShape(
+            **{name: getattr(self.shape(""), name) for name in TargetShape.__dataclass_fields__}
+        )
         return TargetModel(shape, embedding, head, self["model.norm.weight"].to(dtype))
 
     def shape(self, name: str) -> TargetConfig:

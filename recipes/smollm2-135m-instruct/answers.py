@@ -52,8 +52,12 @@ def held_out_ngrams(path: Path) -> set[tuple[str, ...]]:
     """All word n-grams of the evaluation prompts, which no training prompt may contain."""
     if not path.exists():
         return set()
-    texts = [turn for line in path.read_text().splitlines() if line.strip()
-             for turn in json.loads(line).get("turns", [])]
+    texts = [
+        turn
+        for line in path.read_text().splitlines()
+        if line.strip()
+        for turn in json.loads(line).get("turns", [])
+    ]
     return set().union(*(ngrams(text) for text in texts)) if texts else set()
 
 
@@ -111,17 +115,22 @@ class Writer:
         """Write one shard; the data file is renamed into place last."""
         rows, self.rows = self.rows, []
         lengths = torch.tensor([0] + [len(r["tokens"]) for r in rows])
-        tensors = {"tokens": torch.cat([torch.tensor(r["tokens"], dtype=torch.int32) for r in rows]),
-                   "offsets": lengths.cumsum(0).int()}
+        tensors = {
+            "tokens": torch.cat([torch.tensor(r["tokens"], dtype=torch.int32) for r in rows]),
+            "offsets": lengths.cumsum(0).int(),
+        }
         for key in ("prompt_len", "greedy", "magpie"):
             tensors[key] = torch.tensor([int(r[key]) for r in rows], dtype=torch.int32)
         for key in ("keys", "values", "hidden"):
             tensors[key] = torch.cat([r[key] for r in rows]).contiguous()
         stem = self.out / f"shard-{self.number:05d}"
-        about = {"tokens": len(tensors["tokens"]), "sequences": len(rows),
-                 "next_index": max(r["index"] for r in rows) + 1,
-                 "answers": sum(len(r["tokens"]) - r["prompt_len"] for r in rows),
-                 "categories": [r["category"] for r in rows]}
+        about = {
+            "tokens": len(tensors["tokens"]),
+            "sequences": len(rows),
+            "next_index": max(r["index"] for r in rows) + 1,
+            "answers": sum(len(r["tokens"]) - r["prompt_len"] for r in rows),
+            "categories": [r["category"] for r in rows],
+        }
         save_file(tensors, f"{stem}.tmp")
         Path(f"{stem}.json").write_text(json.dumps(about))
         os.replace(f"{stem}.tmp", f"{stem}.safetensors")
@@ -133,9 +142,16 @@ class Answers:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.llm = LLM(args.target, dtype="bfloat16", max_model_len=MAX_LEN, max_num_seqs=args.streams,
-                       max_num_batched_tokens=2048, enable_prefix_caching=False,
-                       async_scheduling=False, seed=args.seed)
+        self.llm = LLM(
+            args.target,
+            dtype="bfloat16",
+            max_model_len=MAX_LEN,
+            max_num_seqs=args.streams,
+            max_num_batched_tokens=2048,
+            enable_prefix_caching=False,
+            async_scheduling=False,
+            seed=args.seed,
+        )
         self.engine = self.llm.llm_engine
         self.tokenizer = self.llm.get_tokenizer()
         worker = self.engine.model_executor.driver_worker.worker
@@ -154,14 +170,18 @@ class Answers:
 
     def _render(self, messages: list[dict[str, str]]) -> list[int]:
         if messages:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
         else:
             probe = self._text("\0")
             text = probe[: probe.index("\0")]
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def _text(self, content: str) -> str:
-        return self.tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False
+        )
 
     def submit(self) -> None:
         """Start one new prompt: self-written with probability `--magpie`, else composed."""
@@ -170,8 +190,13 @@ class Answers:
             self.answer(*self.queue.pop(0))
             return
         if self.random.random() < self.args.magpie:
-            params = SamplingParams(temperature=0.9, max_tokens=160, stop_token_ids=[2],
-                                    detokenize=False, skip_clone=True)
+            params = SamplingParams(
+                temperature=0.9,
+                max_tokens=160,
+                stop_token_ids=[2],
+                detokenize=False,
+                skip_clone=True,
+            )
             self._start(self.user_turn, params, kind="user", category="magpie")
             return
         category, text = prompts.compose(self.index, self.args.seed)
@@ -188,8 +213,9 @@ class Answers:
         temperature = 0.0 if greedy else self.random.uniform(0.7, 1.0)
         room = min(self.random.randint(256, 448), MAX_LEN - len(ids) - 1)
         if room > 32:
-            params = SamplingParams(temperature=temperature, max_tokens=room, stop_token_ids=[2],
-                                    detokenize=False)
+            params = SamplingParams(
+                temperature=temperature, max_tokens=room, stop_token_ids=[2], detokenize=False
+            )
             self._start(ids, params, kind="answer", category=category, greedy=greedy)
 
     def _start(self, ids: list[int], params: SamplingParams, **about: Any) -> None:
@@ -222,14 +248,25 @@ class Answers:
             rows[key] = torch.cat([rows[key][: size - 1], torch.zeros_like(rows[key][:1])])
         if rows["tokens"][: size - 1].tolist() != tokens[:-1]:
             raise RuntimeError(f"features of request {name} belong to other tokens")
-        self.writer.add({**about, **rows, "tokens": tokens, "prompt_len": len(about["prompt"]),
-                         "magpie": about["category"] == "magpie"})
+        self.writer.add(
+            {
+                **about,
+                **rows,
+                "tokens": tokens,
+                "prompt_len": len(about["prompt"]),
+                "magpie": about["category"] == "magpie",
+            }
+        )
 
     def abort_loops(self) -> None:
         """End requests that repeat themselves; what they wrote so far is kept."""
         for name in list(self.active):
             length = self.recorder.length.get(name, 0)
-            output = self.recorder.tokens[self.recorder.slot_of[name], :length].tolist() if length else []
+            output = (
+                self.recorder.tokens[self.recorder.slot_of[name], :length].tolist()
+                if length
+                else []
+            )
             output = output[len(self.active[name]["prompt"]) :]
             if len(output) > 60 and loop_start(output[-300:]) is not None:
                 self.engine.abort_request([name], internal=True)
@@ -250,7 +287,10 @@ class Answers:
             if steps % 100 == 0:
                 stored = self.writer.total + sum(len(r["tokens"]) for r in self.writer.rows)
                 rate = (stored - began) / (time.time() - start)
-                print(f"{stored:,} tokens, {self.writer.number} shards, {rate:.0f} tokens/s", flush=True)
+                print(
+                    f"{stored:,} tokens, {self.writer.number} shards, {rate:.0f} tokens/s",
+                    flush=True,
+                )
         if self.writer.rows:
             self.writer.flush()
 
@@ -259,15 +299,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--target", required=True, help="directory of the target model")
     parser.add_argument("--out", required=True, help="folder for the shards")
-    parser.add_argument("--tokens", type=int, default=2_500_000, help="stop at this many stored tokens")
+    parser.add_argument(
+        "--tokens", type=int, default=2_500_000, help="stop at this many stored tokens"
+    )
     parser.add_argument("--minutes", type=float, default=1e9, help="or after this many minutes")
     parser.add_argument("--streams", type=int, default=128, help="requests at a time")
     parser.add_argument("--magpie", type=float, default=0.35, help="share of self-written prompts")
-    parser.add_argument("--greedy", type=float, default=0.6, help="share of answers at temperature 0")
+    parser.add_argument(
+        "--greedy", type=float, default=0.6, help="share of answers at temperature 0"
+    )
     parser.add_argument("--shard-tokens", type=int, default=40_000, help="tokens in a shard")
-    parser.add_argument("--prompts", help="answer the first turns of this JSONL file instead, greedily")
+    parser.add_argument(
+        "--prompts", help="answer the first turns of this JSONL file instead, greedily"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--held-out", default="eval/data/builtin.jsonl", help="evaluation prompts to avoid")
+    parser.add_argument(
+        "--held-out", default="eval/data/builtin.jsonl", help="evaluation prompts to avoid"
+    )
     Answers(parser.parse_args()).run()
 
 

@@ -37,7 +37,9 @@ class FeatureRecorder:
 
     def _wrap_attention(self) -> None:
         layers = self.runner.compilation_config.static_forward_context
-        impl = layers[max(layers, key=lambda name: int(name.split(".layers.")[1].split(".")[0]))].impl
+        impl = layers[
+            max(layers, key=lambda name: int(name.split(".layers.")[1].split(".")[0]))
+        ].impl
         inner = impl.forward
 
         def forward(layer: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:

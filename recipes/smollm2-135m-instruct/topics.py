@@ -9,7 +9,9 @@ SCIENCE = """photosynthesis|black holes|plate tectonics|the immune system|vaccin
 |probability|statistics|linear equations|derivatives|matrices|graph theory|logic gates|compilers
 |operating systems|computer networks|encryption|machine learning|databases|hash functions|recursion
 |sorting algorithms|public key cryptography|internal combustion engines|bridges|wind turbines
-|aerodynamics|hydraulics|GPS|MRI scanners|desalination|concrete|steel making|3D printing""".replace("\n", "").split("|")
+|aerodynamics|hydraulics|GPS|MRI scanners|desalination|concrete|steel making|3D printing""".replace(
+    "\n", ""
+).split("|")
 
 HUMANITIES = """the Roman Empire|the Silk Road|the French Revolution|the Renaissance|ancient Egypt
 |the Industrial Revolution|the Cold War|the printing press|Greek tragedy|Stoicism|existentialism
@@ -20,7 +22,9 @@ HUMANITIES = """the Roman Empire|the Silk Road|the French Revolution|the Renaiss
 |the epic poem|folk tales|the free press|democracy in Athens|the history of chess|the history of tea
 |the history of paper|the history of the bicycle|the Hanseatic League|the invention of zero
 |social contract theory|ethics of technology|the philosophy of mind|moral relativism|nationalism
-|urbanisation|migration|trade unions|the welfare state|constitutional monarchy|the Harlem Renaissance""".replace("\n", "").split("|")
+|urbanisation|migration|trade unions|the welfare state|constitutional monarchy|the Harlem Renaissance""".replace(
+    "\n", ""
+).split("|")
 
 EVERYDAY = """learning to cook|saving money|getting up earlier|a job interview|moving to a new city
 |growing tomatoes|training for a marathon|reading more books|making friends as an adult|insomnia
@@ -32,7 +36,9 @@ EVERYDAY = """learning to cook|saving money|getting up earlier|a job interview|m
 |volunteering|starting a small business|an online shop|a podcast|a family budget|yoga for beginners
 |better sleep|drinking more water|quitting sugar|a weekend in the mountains|painting a room
 |composting|beekeeping|knitting|photography|chess|bird watching|sourdough bread|coffee brewing
-|negotiating a salary|writing a thank-you note|a wedding speech|apologising to a friend""".replace("\n", "").split("|")
+|negotiating a salary|writing a thank-you note|a wedding speech|apologising to a friend""".replace(
+    "\n", ""
+).split("|")
 
 THINGS = """lighthouse|clockmaker|lost letter|dragon|robot gardener|night train|abandoned library
 |talking river|paper boat|desert caravan|snow storm|old violin|secret door|space station|island
@@ -40,7 +46,9 @@ THINGS = """lighthouse|clockmaker|lost letter|dragon|robot gardener|night train|
 |winter fair|tiny bookshop|sailor|cartographer|haunted mill|circus|stray dog|glass mountain|spy
 |queen without a crown|village well|invisible friend|king's cook|singing whale|broken compass
 |forest fire|detective|grandmother's garden|mechanical bird|mirror|astronomer|toy maker|thief
-|first contact|storm chaser|beekeeper|kite|ferry pilot|ice harvest|blue door|nightingale""".replace("\n", "").split("|")
+|first contact|storm chaser|beekeeper|kite|ferry pilot|ice harvest|blue door|nightingale""".replace(
+    "\n", ""
+).split("|")
 
 ROLES = """a patient mathematics teacher|a ship's captain in a storm|a museum guide|a travel agent
 |a wise old librarian|a grumpy chef|a detective in a small town|a space explorer|a medieval knight
@@ -49,7 +57,9 @@ ROLES = """a patient mathematics teacher|a ship's captain in a storm|a museum gu
 |a pirate|a robot that wants to learn about people|a gardener|a science journalist|a tour guide in Rome
 |a fitness trainer|a financial adviser|an architect|a ghost in an old house|a time traveller
 |a judge in a baking contest|a lighthouse keeper|a weather presenter|a wizard's apprentice
-|a customer support agent|a nutritionist|a fashion designer|a film director|a firefighter""".replace("\n", "").split("|")
+|a customer support agent|a nutritionist|a fashion designer|a film director|a firefighter""".replace(
+    "\n", ""
+).split("|")
 
 LANGUAGES = "French|Spanish|German|Italian|Portuguese|Dutch|Swedish|Polish|Latin|Turkish".split("|")
 
@@ -69,23 +79,35 @@ CODE_TASKS = """reverses a string|checks whether a word is a palindrome|counts t
 |caches the results of a slow function|retries a failing call three times|reads a JSON file
 |writes log lines with a timestamp|measures how long a function takes|capitalises every word
 |finds anagrams in a list of words|computes the moving average|draws a triangle of stars
-|keeps a to-do list|models a bank account|models a parking lot|models a library with loans""".replace("\n", "").split("|")
+|keeps a to-do list|models a bank account|models a parking lot|models a library with loans""".replace(
+    "\n", ""
+).split("|")
 
-CODE_LANGUAGES = "Python|Python|Python|Python|JavaScript|Java|C++|Go|Rust|C|TypeScript|SQL|Bash".split("|")
+CODE_LANGUAGES = (
+    "Python|Python|Python|Python|JavaScript|Java|C++|Go|Rust|C|TypeScript|SQL|Bash".split("|")
+)
 
 NAMES = """Anna|Ben|Carla|David|Elena|Farid|Grace|Hugo|Ines|Jonas|Kira|Liam|Maya|Nora|Omar|Priya
-|Quentin|Rosa|Sam|Tara|Uma|Victor|Wendy|Xavier|Yuki|Zoe|Amir|Bella|Chen|Diego""".replace("\n", "").split("|")
+|Quentin|Rosa|Sam|Tara|Uma|Victor|Wendy|Xavier|Yuki|Zoe|Amir|Bella|Chen|Diego""".replace(
+    "\n", ""
+).split("|")
 
 GOODS = """apples|pencils|books|tickets|cookies|marbles|eggs|stamps|flowers|oranges|notebooks|cups
-|shirts|candles|toy cars|sandwiches|bottles of water|plants|chairs|boxes of tea""".replace("\n", "").split("|")
+|shirts|candles|toy cars|sandwiches|bottles of water|plants|chairs|boxes of tea""".replace(
+    "\n", ""
+).split("|")
 
 PLACES = """Harwick|Linden Bay|Osterholm|Port Elmar|Green Valley|Sandford|Velmont|Kestrel Point|Marlow
-|Northgate|Riverton|Ashby|Corvale|Tarn Hill|Westmere|Old Quay|Brackenfield|Sunnydale""".replace("\n", "").split("|")
+|Northgate|Riverton|Ashby|Corvale|Tarn Hill|Westmere|Old Quay|Brackenfield|Sunnydale""".replace(
+    "\n", ""
+).split("|")
 
 ORGANISATIONS = """the city council|the harbour authority|the public library|a small software firm
 |the school board|the regional hospital|a family bakery|the botanical garden|the water company
 |a bicycle workshop|the railway museum|a theatre group|the farmers' cooperative|the ferry company
-|the youth orchestra|a robotics club|the fire brigade|the local newspaper|a solar energy start-up""".replace("\n", "").split("|")
+|the youth orchestra|a robotics club|the fire brigade|the local newspaper|a solar energy start-up""".replace(
+    "\n", ""
+).split("|")
 
 SENTENCES = """The weather was cold, but we went for a walk.|I would like to book a table for two.
 |She has worked in this company for ten years.|Where can I find the nearest train station?
@@ -98,4 +120,6 @@ SENTENCES = """The weather was cold, but we went for a walk.|I would like to boo
 |I lost my keys somewhere between the office and my home.|What time does the last bus leave?
 |Good friends are hard to find.|The doctor said I should rest for a week.
 |This soup tastes better than the one we had yesterday.|Our teacher gave us too much homework.
-|The price of the tickets has gone up again.|I am looking forward to your answer.""".replace("\n", "").split("|")
+|The price of the tickets has gone up again.|I am looking forward to your answer.""".replace(
+    "\n", ""
+).split("|")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from .tiny import write_shard, write_target
 
 from proposers.glide.checkpoint import load_glide
 from proposers.glide.layer import rotary_tables
@@ -17,13 +16,22 @@ from proposers.train.simulate import acceptance_length
 from proposers.train.step import attend, states
 from proposers.train.target import TargetWeights
 
+from .tiny import write_shard, write_target
+
 
 def settings(folder: Path, **more: object) -> TrainSettings:
     for number in range(2):
         write_shard(folder / "features", number)
     write_target(folder / "target")
-    values = {"target": folder / "target", "features": folder / "features", "out": folder / "draft",
-              "state": folder / "state", "draft_vocab": 30, "batch_tokens": 200, "minutes": 0.02}
+    values = {
+        "target": folder / "target",
+        "features": folder / "features",
+        "out": folder / "draft",
+        "state": folder / "state",
+        "draft_vocab": 30,
+        "batch_tokens": 200,
+        "minutes": 0.02,
+    }
     return TrainSettings.read(None, {**values, **more})
 
 

@@ -7,9 +7,17 @@ import torch
 from safetensors.torch import save_file
 
 SIZES = {
-    "model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 4, "vocab_size": 50, "max_position_embeddings": 128,
-    "num_hidden_layers": 2, "tie_word_embeddings": True, "rms_norm_eps": 1e-5,
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 4,
+    "vocab_size": 50,
+    "max_position_embeddings": 128,
+    "num_hidden_layers": 2,
+    "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-5,
 }
 
 
@@ -17,11 +25,21 @@ def write_target(folder: Path) -> Path:
     """A Llama checkpoint of two layers with random weights."""
     torch.manual_seed(3)
     hidden, inner, kv = 16, 24, 8
-    tensors = {"model.embed_tokens.weight": torch.randn(50, hidden), "model.norm.weight": torch.ones(hidden)}
+    tensors = {
+        "model.embed_tokens.weight": torch.randn(50, hidden),
+        "model.norm.weight": torch.ones(hidden),
+    }
     for layer in range(2):
         p = f"model.layers.{layer}."
-        shapes = {"q": (hidden, hidden), "k": (kv, hidden), "v": (kv, hidden), "o": (hidden, hidden)}
-        tensors |= {f"{p}self_attn.{n}_proj.weight": torch.randn(s) * 0.2 for n, s in shapes.items()}
+        shapes = {
+            "q": (hidden, hidden),
+            "k": (kv, hidden),
+            "v": (kv, hidden),
+            "o": (hidden, hidden),
+        }
+        tensors |= {
+            f"{p}self_attn.{n}_proj.weight": torch.randn(s) * 0.2 for n, s in shapes.items()
+        }
         shapes = {"gate": (inner, hidden), "up": (inner, hidden), "down": (hidden, inner)}
         tensors |= {f"{p}mlp.{n}_proj.weight": torch.randn(s) * 0.2 for n, s in shapes.items()}
         for norm in ("input_layernorm", "post_attention_layernorm"):

@@ -109,10 +109,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--draft", type=Path, required=True)
     parser.add_argument("--target", type=Path, required=True)
-    parser.add_argument(
-        "--features", type=Path, required=True, help="shard 0's greedy answers are used"
-    )
-    parser.add_argument("--sequences", type=int, default=48)
+    parser.add_argument("--features", type=Path, required=True, help="folder of feature shards")
+    parser.add_argument("--sequences", type=int, default=48, help="at most this many answers")
+    parser.add_argument("--all", action="store_true", help="the folder was never trained on")
     parser.add_argument(
         "--shapes", type=json.loads, default=SHAPES, help="JSON list of tree shapes"
     )
@@ -121,8 +120,12 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     data = FeatureFolder(args.features, 0, args.sequences)
     weights = TargetWeights(args.target)
+    items = data.held_out
+    if args.all:
+        items = sorted([s for s in data.kept + data.train if s.greedy], key=lambda s: s.start)
+        items = items[: args.sequences]
     for shape in args.shapes:
-        value = acceptance_length(args.draft, weights, data, data.held_out, shape)
+        value = acceptance_length(args.draft, weights, data, items, shape)
         print(f"{json.dumps(shape)} ({sum(shape)} nodes): AL {value:.3f}", flush=True)
 
 

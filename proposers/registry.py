@@ -42,4 +42,4 @@ def load_proposer(name: str) -> type[Proposer]:
         raise ValueError(
             f"proposer={name!r} lacks {', '.join(missing)}; see proposers.base.Proposer"
         )
-    return found  # type: ignore[no-any-return]
+    return found

@@ -73,7 +73,7 @@ class GatedMLP(nn.Module):
         self.down_proj = nn.Linear(inner, hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))  # type: ignore[no-any-return]
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class GlideLayer(nn.Module):
@@ -132,7 +132,7 @@ class GlideLayer(nn.Module):
         a = fused + self.self_attn.o_proj(self_attend(query, keys, values).flatten(-2))
         query = self._query(self.cross_attn, self.post_self_attention_layernorm(a), cos, sin)
         b = a + self.cross_attn.o_proj(cross_attend(query).flatten(-2))
-        return b + self.mlp(self.post_cross_attention_layernorm(b))  # type: ignore[no-any-return]
+        return b + self.mlp(self.post_cross_attention_layernorm(b))
 
     @staticmethod
     def _query(attention: Attention, normed: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

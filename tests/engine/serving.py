@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from eval.server import choose_port, executable, running
 
 COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")
+BLOCKS = ("--block-size", "32")  # small blocks, so that short prompts leave whole ones behind
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def serve(
 ) -> Iterator[Client]:
     """Serve the target in float32, with a speculative config or without."""
     port = choose_port(None)
-    line = [executable(), "serve", str(target), "--port", str(port), *COMMON, *flags]
+    line = [executable(), "serve", str(target), "--port", str(port), *COMMON, *BLOCKS, *flags]
     if speculative is not None:
         line += ["--speculative-config", json.dumps(speculative)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}

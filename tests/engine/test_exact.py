@@ -43,7 +43,7 @@ def test_chunked_prefill_and_preemption(
     plain: Plain, target_dir: Path, speculative: dict[str, Any], prompts: list[str], logs: Path
 ) -> None:
     """96 tokens a step cut prompts in pieces; too few blocks force requests out and back."""
-    small = ("--max-num-batched-tokens", "96", "--max-num-seqs", "8", "--block-size", "32")
+    small = ("--max-num-batched-tokens", "96", "--max-num-seqs", "8")
     few = ("--num-gpu-blocks-override", "56")
     with serve(target_dir, logs / "small.log", speculative, *small, *few) as client:
         found = client.complete_all(prompts, 8, max_tokens=TOKENS, temperature=0)

@@ -40,7 +40,12 @@ class DraftStep(Protocol):
         ...
 
 
-def grow(root_tokens: Tensor, shape: Sequence[int], step: DraftStep) -> DraftTrees:
+def grow(
+    root_tokens: Tensor,
+    shape: Sequence[int],
+    step: DraftStep,
+    min_log_prob: float = float("-inf"),
+) -> DraftTrees:
     """Grow one tree per request.
 
     Level ``d`` holds the ``shape[d]`` (node, token) pairs of greatest cumulative log-probability
@@ -50,6 +55,8 @@ def grow(root_tokens: Tensor, shape: Sequence[int], step: DraftStep) -> DraftTre
         root_tokens: ``[B]`` the last verified token of each request.
         shape: nodes of each level, for instance ``[4, 4, 2, 1]``.
         step: the draft model.
+        min_log_prob: growth ends at a level where no request has a path this likely (its
+            descendants can only be less likely), which saves the draft forwards below.
     """
     batch, device = root_tokens.shape[0], root_tokens.device
     root = torch.full((batch, 1), -1, device=device)
@@ -61,6 +68,8 @@ def grow(root_tokens: Tensor, shape: Sequence[int], step: DraftStep) -> DraftTre
         log_probs, tokens = step(frontier, width)
         totals = (scores[:, :, None] + log_probs.float()).flatten(1)
         scores, best = totals.topk(min(width, totals.shape[1]), dim=1)
+        if levels and min_log_prob > float("-inf") and float(scores.max()) < min_log_prob:
+            break
         origins = best // log_probs.shape[2]
         parents = frontier.nodes.gather(1, origins)
         chosen = tokens.flatten(1).gather(1, best)

@@ -86,7 +86,7 @@ class GlideProposer:
         lengths = torch.tensor([len(tokens) for tokens in context.token_ids], device=device)
         roots = torch.tensor([int(tokens[-1]) for tokens in context.token_ids], device=device)
         step = _DraftCycle(self, context, slots, lengths)
-        trees = grow(roots, self.shape, step)
+        trees = grow(roots, self.shape, step, self.min_log_prob)
         budgets = context.budgets.to(device)
         if self.min_log_prob == -math.inf and bool((budgets >= self.max_nodes).all()):
             return trees

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proposers.growth import Frontier, check_shape, grow
+from proposers.tree import prune
 
 VOCAB = 5
 
@@ -68,3 +69,16 @@ def test_impossible_shapes_are_refused(shape: object, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         check_shape(shape)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+@given(st.floats(-8, -0.5), st.integers(0, 10_000))
+def test_stopping_early_loses_no_likely_path(floor: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    table = 2 * torch.randn(4, VOCAB, VOCAB)
+    step = table_step(table.log_softmax(-1))
+    roots, everything = torch.tensor([0, 3]), torch.full((2,), 99)
+    whole = grow(roots, [3, 4, 3, 2], step)  # type: ignore[arg-type]
+    short = grow(roots, [3, 4, 3, 2], step, floor)  # type: ignore[arg-type]
+    left, right = prune(whole, everything, floor), prune(short, everything, floor)
+    assert left.token_lists() == right.token_lists()
+    assert short.max_nodes <= whole.max_nodes

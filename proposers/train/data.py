@@ -123,7 +123,7 @@ class FeatureFolder:
     def collate(self, group: list[Sequence]) -> Batch:
         """Pad sequences into one batch."""
         length = max(s.end - s.start for s in group)
-        parts = {name: [] for name in ("tokens", "keys", "values", "hidden")}
+        parts: dict[str, list[Tensor]] = {n: [] for n in ("tokens", "keys", "values", "hidden")}
         for s in group:
             for name, rows in parts.items():
                 data = self.shards[s.shard][name][s.start : s.end]

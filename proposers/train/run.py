@@ -1,4 +1,4 @@
-"""The training loop: AdamW on a schedule that follows the clock, resumable at any time."""
+"""The training loop: Muon or AdamW on a schedule that follows the clock, resumable any time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import math
 import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -99,7 +101,7 @@ class Trainer:
                 raise
         self._evaluate(losses)
 
-    def _batches(self):  # type: ignore[no-untyped-def]
+    def _batches(self) -> Iterator[Batch]:
         while True:
             for batch in self.data.epoch(self.settings.batch_tokens, self.rng):
                 if self.progress >= 1:
@@ -188,7 +190,7 @@ def optimizers(layer: GlideLayer, settings: TrainSettings) -> list[torch.optim.O
     matrices = [p for p in layer.parameters() if p.ndim > 1]
     vectors = [p for p in layer.parameters() if p.ndim == 1]
     found: list[torch.optim.Optimizer] = []
-    groups = [{"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": vectors, "weight_decay": 0.0}]
     if settings.optimizer == "muon":
         found.append(torch.optim.Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     else:

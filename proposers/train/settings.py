@@ -53,7 +53,7 @@ class TrainSettings(BaseModel):
         Raises:
             ValueError: one line that names the key, its value and what is allowed.
         """
-        data = {}
+        data: dict[str, object] = {}
         if recipe is not None:
             data = dict((yaml.safe_load(recipe.read_text()) or {}).get("train") or {})
         try:

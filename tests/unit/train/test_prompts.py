@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,13 +15,17 @@ HELD_OUT = ROOT / "eval" / "data" / "builtin.jsonl"
 COUNT = 3000
 
 
-@pytest.fixture(scope="module")
-def composed() -> list[tuple[str, str]]:
+def recipe_module(name: str) -> ModuleType:
     sys.path.insert(0, str(RECIPE))
     try:
-        prompts = importlib.import_module("prompts")
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(RECIPE))
+
+
+@pytest.fixture(scope="module")
+def composed() -> list[tuple[str, str]]:
+    prompts = recipe_module("prompts")
     assert prompts.compose(17) == prompts.compose(17)
     return [prompts.compose(index) for index in range(COUNT)]
 
@@ -46,3 +51,16 @@ def test_no_prompt_shares_eight_words_in_a_row_with_the_evaluation(
     assert held_out
     shared = {gram for _, text in composed for gram in ngrams(text)} & held_out
     assert not shared
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kept"),
+    [
+        (list(range(50)), None),
+        ([9] * 60, 26),  # a block of one counts as a loop after 36 repetitions
+        ([*range(20), *(list(range(30, 50)) * 3)], 60),
+        ([*range(20), *(list(range(30, 50)) * 2)], None),
+    ],
+)
+def test_loops_are_cut_after_two_rounds(tokens: list[int], kept: int | None) -> None:
+    assert recipe_module("texts").loop_start(tokens) == kept

@@ -111,9 +111,7 @@ def test_simulated_al_counts_as_greedy_serving_would(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("hard", 2.0), ("minutes", -1), ("learning_rat", 1)])
-def test_wrong_settings_are_refused_in_one_line(
-    tmp_path: Path, key: str, value: float
-) -> None:
+def test_wrong_settings_are_refused_in_one_line(tmp_path: Path, key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key) as caught:
         settings(tmp_path, **{key: value})
     assert "\n" not in str(caught.value)

@@ -71,5 +71,5 @@ def serve(
         line += ["--speculative-config", json.dumps(speculative)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     env.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    with running(line, env, log, port, 300, lambda text: None) as server:
+    with running(line, env, log, port, 900, lambda text: None) as server:
         yield Client(server.url, str(target))

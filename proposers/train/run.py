@@ -83,7 +83,7 @@ class Trainer:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(
-                "training", total=self.settings.minutes * 60, completed=self.seconds
+                "training", total=self.settings.minutes * 60, completed=int(self.seconds)
             )
             try:
                 for batch in self._batches():
@@ -116,7 +116,7 @@ class Trainer:
         lags = torch.multinomial(weights, batch.positions.numel(), replacement=True) + 1
         with torch.autocast("cpu", torch.bfloat16):
             loss = self.model.loss(batch, lags.view_as(batch.positions), self.settings.hard)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.layer.parameters(), self.settings.clip)
         for optimizer in self.optimizers:
             optimizer.step()

@@ -38,22 +38,28 @@ class Arm:
         """Deepest draft path, for the acceptance rate along the path; None if not known."""
         if self.config is None:
             return None
-        shape = self.config.get("tree_shape") or _shape_of_draft(self.config.get("model"))
-        if shape:
-            return len(shape)
+        if shapes := self._shapes():
+            return max(map(len, shapes))
         tokens = self.config.get("num_speculative_tokens")
         return int(tokens) if tokens else None
 
+    def _shapes(self) -> list[list[int]]:
+        """Level sizes of the tree and of the branches merged into it, as far as they are given."""
+        given = {**_defaults_of_draft((self.config or {}).get("model")), **(self.config or {})}
+        names = ("tree_shape", "lookup_shape") if given.get("proposer") == "glide_lookup" else ()
+        found = [given.get(name) for name in names or ("tree_shape",)]
+        return [shape for shape in found if isinstance(shape, list) and shape]
 
-def _shape_of_draft(folder: str | None) -> list[int] | None:
+
+def _defaults_of_draft(folder: str | None) -> dict[str, Any]:
     path = Path(folder or "") / "config.json"
     if not folder or not path.is_file():
-        return None
+        return {}
     try:
-        shape = json.loads(path.read_text("utf-8")).get("longspec_config", {}).get("tree_shape")
+        defaults = json.loads(path.read_text("utf-8")).get("longspec_config", {})
     except (ValueError, AttributeError):
-        return None
-    return shape if isinstance(shape, list) else None
+        return {}
+    return defaults if isinstance(defaults, dict) else {}
 
 
 def parse_arms(options: Options) -> list[Arm]:

@@ -12,9 +12,10 @@ from .step import Distiller
 def held_out_accuracy(
     model: Distiller, data: FeatureFolder, max_lag: int, top: int = 4
 ) -> dict[str, float]:
-    """``top1_lagJ`` and ``top4_lagJ``: the target's argmax over all tokens is the truth.
+    """``top1_lagJ`` and ``top4_lagJ``: the text's next token is the truth.
 
-    Only tokens of greedy answers count, where the next token of the text is that argmax.
+    Sequences with greedy answers, where the text's next token is that argmax; the trained tail of
+    each prompt counts too.
     """
     sequences = sorted(data.held_out, key=lambda s: s.queries)
     batches = [data.collate(sequences[i : i + 8]) for i in range(0, len(sequences), 8)]

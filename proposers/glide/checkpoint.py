@@ -53,6 +53,7 @@ def save_glide(folder: Path, config: GlideConfig, state: Mapping[str, Tensor]) -
     _check(config, {name: tensor.shape for name, tensor in state.items()}, folder)
     temporary = folder / f"model.safetensors.{os.getpid()}.tmp"
     save_file(state, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
     temporary.replace(folder / FILES[0])
     config.save(folder)
 

@@ -55,7 +55,8 @@ class Trainer:
         if settings.init is not None:
             _, state = load_glide(settings.init)
             self.layer.load_state_dict({k: v for k, v in state.items() if k != VOCABULARY})
-        self.model = Distiller(self.config, self.layer, target, self.vocabulary)
+        offset = settings.anchor_offset
+        self.model = Distiller(self.config, self.layer, target, self.vocabulary, offset)
         self.optimizers = optimizers(self.layer, settings)
         self.seconds, self.steps, self.tokens = 0.0, 0, 0
         self.log: list[dict[str, float]] = []

@@ -34,6 +34,9 @@ class TrainSettings(BaseModel):
     lag_weights: list[float] = Field(
         default=[0.36, 0.26, 0.16, 0.12, 0.10], description="how often lag 1, 2, ... is drawn"
     )
+    anchor_offset: int = Field(
+        default=0, ge=0, description="move all but the first tokens up to so many positions on"
+    )
     window: int = Field(default=512, ge=1, description="self-attention window of the draft")
     draft_vocab: int = Field(default=8192, ge=1, description="most frequent tokens it can propose")
     prompt_tail: int = Field(default=32, ge=0, description="last prompt tokens trained on as well")

@@ -8,6 +8,7 @@ import torch
 
 from proposers.glide.checkpoint import load_glide
 from proposers.glide.layer import rotary_tables
+from proposers.train import step
 from proposers.train.__main__ import main
 from proposers.train.data import Batch
 from proposers.train.run import Trainer
@@ -120,3 +121,18 @@ def test_wrong_settings_are_refused_in_one_line(tmp_path: Path, key: str, value:
 def test_the_command_line_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--minutes", "1"]) == 2
     assert capsys.readouterr().err.startswith("train: target: Field required")
+
+
+def test_moving_all_tokens_together_changes_nothing_but_past_anchors_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(settings(tmp_path, anchor_offset=50))
+    batch = next(trainer.data.epoch(200, random.Random(0)))
+    lags = torch.ones_like(batch.positions)
+    shift = torch.full((len(lags), 1), 37)
+    plain = trainer.model.rows(batch, lags)
+    anchored = trainer.model.rows(batch, lags, shift)
+    monkeypatch.setattr(step, "ANCHORS", 0)
+    together = trainer.model.rows(batch, lags, shift)
+    torch.testing.assert_close(together, plain, rtol=5e-2, atol=5e-2)
+    assert (anchored - plain).abs().max() > 10 * (together - plain).abs().max()

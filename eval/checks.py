@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -96,10 +98,17 @@ def _check_length(output_len: int, limit: int | None) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say which folder could not be written, be it for its rights or a full disk."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"--output-dir {folder}: cannot be written ({error.strerror}); give another folder"

@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -27,7 +28,7 @@ class Show:
 
     def __init__(self, label: str, total: int, bar: Progress | None, task: TaskID | None) -> None:
         self.label, self.total, self.bar, self.task = label, total, bar, task
-        self.done, self.spoke = 0, 0.0
+        self.done, self.tokens, self.spoke, self.started = 0, 0, 0.0, 0.0
 
     def status(self, text: str) -> None:
         """What happens now, such as the last line of the server's log."""
@@ -36,13 +37,19 @@ class Show:
         elif time.monotonic() - self.spoke > QUIET_SECONDS:
             self._say(text)
 
-    def advance(self, note: str = "") -> None:
-        """One more request has ended."""
+    def start_clock(self) -> None:
+        """The measured window begins."""
+        self.started = time.perf_counter()
+
+    def advance(self, note: str, tokens: int) -> None:
+        """One more request has ended, with that many completion tokens."""
         self.done += 1
+        self.tokens += tokens
+        note = f"{self.tokens / (time.perf_counter() - self.started):.1f} tok/s  {note}"
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=self.done, note=escape(note))
         elif self.done == self.total or time.monotonic() - self.spoke > QUIET_SECONDS:
-            self._say(f"{self.done}/{self.total} requests {note}".rstrip())
+            self._say(f"{self.done}/{self.total} requests, {note}")
 
     def _say(self, text: str) -> None:
         self.spoke = time.monotonic()
@@ -59,6 +66,7 @@ def showing(label: str, total: int) -> Iterator[Show]:
         yield Show(label, total, None, None)
         return
     columns = (
+        SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(20),
         MofNCompleteColumn(),

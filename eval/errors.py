@@ -7,8 +7,12 @@ class UserError(Exception):
     """A mistake that the user can repair: names the value, what is allowed and the fix."""
 
 
-class Terminated(Exception):  # noqa: N818 (an event, no error)
-    """SIGTERM or SIGHUP arrived; unwinds the stack so that servers are stopped."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP arrived; unwinds the stack so that servers are stopped.
+
+    A KeyboardInterrupt, since asyncio and HTTP clients swallow other exceptions that a signal
+    handler raises within them.
+    """
 
 
 def one_line(text: str) -> str:

@@ -52,6 +52,7 @@ class Options(BaseModel):
     )
     base_url: str | None = _field(None, "measure a server that already runs (one arm)")
     dataset: str = _field("builtin", "builtin, or the path of a JSONL file with turns or prompt")
+    categories: str | None = _field(None, "comma-separated: prompts of these only (default: all)")
     num_prompts: int | None = _field(
         None,
         "prompts, spread evenly over the categories (default: all)",

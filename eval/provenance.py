@@ -22,8 +22,10 @@ _VARIABLES = re.compile(r"(VLLM|OMP|MKL|KMP|GOMP|CUDA|HF_HUB|LONGSPEC)_")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 
 
-def collect(options: Options, commands: dict[str, list[str]]) -> dict[str, Any]:
-    """Everything one needs to run it again; ``commands`` are the servers', by arm."""
+def collect(
+    options: Options, commands: dict[str, list[str]], environment: dict[str, str]
+) -> dict[str, Any]:
+    """Everything one needs to run it again; commands (by arm) and environment of the servers."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "eval.speed_bench", *sys.argv[1:]]),
@@ -32,7 +34,7 @@ def collect(options: Options, commands: dict[str, list[str]]) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "revision": _revision(),
         "hardware": _hardware(),
-        "environment": _environment(),
+        "environment": _telling(environment),
     }
 
 
@@ -84,9 +86,10 @@ def _cpu_name() -> str:
     return name.group(1) if name else platform.machine()
 
 
-def _environment() -> dict[str, str]:
+def _telling(environment: dict[str, str]) -> dict[str, str]:
+    """The variables that steer engines, threads and model loading, without secrets."""
     return {
         name: value
-        for name, value in sorted(os.environ.items())
+        for name, value in sorted(environment.items())
         if _VARIABLES.match(name) and not _SECRET.search(name)
     }

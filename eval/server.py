@@ -80,7 +80,7 @@ def command(options: Options, arm: Arm, port: int) -> list[str]:
     return line + shlex.split(options.server_args)
 
 
-def environment(options: Options, trace: Path | None) -> dict[str, str]:
+def environment(options: Options, trace: Path | None = None) -> dict[str, str]:
     """The caller's environment, with what a local model on a CPU needs."""
     env = dict(os.environ)
     env.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
@@ -97,8 +97,9 @@ def running(
 ) -> Iterator[Server]:
     """Start the command, yield the server once ``/health`` answers, and stop its process tree."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with log.open("ab") as output, held_signals():
         # A session of its own: Ctrl-C reaches us alone, and orphans can be found by its id.
+        # Signals are held: one between the start and the ``try`` would leave the server behind.
         process = subprocess.Popen(
             line,
             stdout=output,
@@ -112,7 +113,7 @@ def running(
         _wait(server, log, timeout, show)
         yield server
     finally:
-        with _undisturbed():
+        with held_signals():
             stop(process)
 
 
@@ -180,11 +181,12 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore a second Ctrl-C while servers are being stopped."""
+def held_signals() -> Iterator[None]:
+    """Let the block end before a Ctrl-C or a termination takes effect."""
     kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    came: list[int] = []
     try:
-        before = [signal.signal(kind, signal.SIG_IGN) for kind in kinds]
+        before = [signal.signal(kind, lambda number, _: came.append(number)) for kind in kinds]
     except ValueError:  # not in the main thread, where no signals arrive
         yield
         return
@@ -193,3 +195,5 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from . import checks, server
 from .arms import Arm, parse_arms
+from .checks import writing
 from .console import Show, showing
-from .datasets import Prompt, load, spread
+from .datasets import Prompt, chosen, load, spread
 from .errors import Terminated, UserError
 from .guards import Warned, inspect
 from .options import Options, parse
@@ -33,14 +34,17 @@ class Bench:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.arms = _arms(options)
-        self.prompts = spread(load(options.dataset), options.num_prompts)
+        self.prompts = spread(
+            chosen(load(options.dataset), options.categories), options.num_prompts
+        )
         checks.check(options, self.arms)
         self.port = None if options.base_url else server.choose_port(options.port)
         self.runs = {arm.name: ArmRun(arm.name, arm.depth) for arm in self.arms}
         self.too_long: dict[str, list[str]] = {}
         commands = {arm.name: self._command(arm) for arm in self.arms if self.port}
-        self.provenance = collect(options, commands)
-        self.file = RecordFile(options.output_dir / "requests.jsonl")
+        self.provenance = collect(options, commands, server.environment(options))
+        with writing(options.output_dir):
+            self.file = RecordFile(options.output_dir / "requests.jsonl")
         for arm in self.arms:  # an earlier run's logs would be taken for this one's
             for old in (options.output_dir / "logs").glob(f"{arm.name}.*"):
                 old.unlink()
@@ -78,9 +82,11 @@ class Bench:
         start = trace.stat().st_size if trace and trace.is_file() else 0
 
         def done(record: RequestRecord) -> None:
-            self.file.append(record)
-            show.advance(record.error or record.prompt_id)
+            with writing(self.options.output_dir):
+                self.file.append(record)
+            show.advance(record.error or record.prompt_id, record.completion_tokens)
 
+        show.start_clock()
         try:
             window.measure(prompts, done)
         finally:
@@ -117,7 +123,8 @@ class Bench:
             warnings=self._warnings(runs),
             provenance=self.provenance,
         )
-        write(results, self.options.output_dir)
+        with writing(self.options.output_dir):
+            write(results, self.options.output_dir)
         print_table(results, Console())
         print(f"written to {self.options.output_dir}", file=sys.stderr)
 
@@ -157,12 +164,12 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"speed_bench: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("speed_bench: stopped by Ctrl-C; servers are down", file=sys.stderr)
-        return 130
     except Terminated as error:
         print(f"speed_bench: stopped by {error}; servers are down", file=sys.stderr)
         return 143
+    except KeyboardInterrupt:
+        print("speed_bench: stopped by Ctrl-C; servers are down", file=sys.stderr)
+        return 130
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)

@@ -10,7 +10,7 @@ from ..errors import UserError
 from . import builtin, jsonl
 from .jsonl import Prompt
 
-__all__ = ["Prompt", "load", "spread"]
+__all__ = ["Prompt", "chosen", "load", "spread"]
 
 
 def load(name: str) -> list[Prompt]:
@@ -21,6 +21,17 @@ def load(name: str) -> list[Prompt]:
     if not path.is_file():
         raise UserError(f"--dataset {name}: no such file; give builtin or the path of a JSONL file")
     return jsonl.load(path)
+
+
+def chosen(prompts: Sequence[Prompt], categories: str | None) -> list[Prompt]:
+    """Keep the prompts of the comma-separated categories; all of them if None."""
+    if categories is None:
+        return list(prompts)
+    there = dict.fromkeys(prompt.category for prompt in prompts)
+    names = categories.split(",")
+    if unknown := [name for name in names if name not in there]:
+        raise UserError(f"--categories {unknown[0]}: unknown; the data set has {', '.join(there)}")
+    return [prompt for prompt in prompts if prompt.category in names]
 
 
 def spread(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:

@@ -73,6 +73,11 @@ OPTIONS = [
     ),
     (f"{TARGET} --num-prompts 67", "--num-prompts 67: the data set has 66 prompts; give 1 to 66"),
     (
+        "--categories coding,poetry",
+        "--categories poetry: unknown; the data set has coding, humanities, math, multilingual,"
+        " qa, rag, reasoning, roleplay, stem, summarization, writing",
+    ),
+    (
         "--dataset {tmp}/none",
         "--dataset {tmp}/none: no such file; give builtin or the path of a JSONL file",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,28 @@ def test_long_prompts_are_reported_not_dropped(tmp_path: Path) -> None:
     assert warned(results) == ["prompt_too_long"]
     assert "summarization-1" in results["warnings"][0]["message"]
     assert 50 < results["arms"][0]["num_requests"] < 66
+
+
+def test_categories_narrow_the_prompts(tmp_path: Path) -> None:
+    arm = bench(Script(), tmp_path, "--categories", "rag,qa", "--num-prompts", "3")["arms"][0]
+    assert set(arm["acceptance_length_per_category"]) == {"qa", "rag"}
+
+
+def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "requests.jsonl").symlink_to("/dev/full")
+    results = bench(Script(), tmp_path, "--num-prompts", "2", code=2)
+    assert not results["complete"]
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"speed_bench: --output-dir {tmp_path}: cannot be written (No space left on device);"
+        " give another folder"
+    )
+
+
+def test_progress_tells_of_tokens_per_second(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench(Script(), tmp_path, "--num-prompts", "1")
+    assert re.search(r"server: 1/1 requests, [\d.]+ tok/s  coding-1\n", capsys.readouterr().err)
 
 
 def test_turns_are_sent_with_the_answers_before_them(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from eval import server, speed_bench
 from eval.arms import Arm
 from eval.options import parse
+from eval.provenance import collect
 
 ROOT = Path(__file__).parents[3]
 
@@ -146,6 +147,19 @@ def start(place: Path, mode: str) -> subprocess.Popen[str]:
     )
 
 
+def test_a_signal_waits_for_the_end_of_a_stop_and_then_counts() -> None:
+    done = []
+
+    @server.held_signals()
+    def stopping() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("stopped")
+
+    with pytest.raises(KeyboardInterrupt):
+        stopping()
+    assert done == ["stopped"]
+
+
 @pytest.mark.parametrize(
     ("kind", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
@@ -155,7 +169,7 @@ def test_signals_stop_the_whole_tree(place: Path, kind: signal.Signals, code: in
     assert all(map(running, pids(place)))
     bench.send_signal(kind)
     _, shown = bench.communicate(timeout=30)
-    assert bench.returncode == code
+    assert bench.returncode == code, shown
     assert "servers are down" in shown
     assert "Traceback" not in shown
     assert not any(map(running, pids(place)))
@@ -170,7 +184,7 @@ def test_what_was_measured_before_a_signal_is_reported(
     wait_for(lambda: records.exists() and records.read_text().count("\n") >= 2)
     bench.send_signal(kind)
     _, shown = bench.communicate(timeout=30)
-    assert bench.returncode == code
+    assert bench.returncode == code, shown
     assert "Traceback" not in shown
     results = json.loads((place / "out" / "results.json").read_text())
     assert not results["complete"]
@@ -191,7 +205,11 @@ def test_the_servers_command_line(place: Path) -> None:
 
 def test_the_servers_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
-    env = server.environment(parse(line(place)), place / "t.jsonl")
+    options = parse(line(place))
+    env = server.environment(options, place / "t.jsonl")
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "4"
     assert env["HF_HUB_OFFLINE"] == "1"
     assert env["LONGSPEC_TRACE"] == str(place / "t.jsonl")
+    told = collect(options, {}, {**env, "VLLM_API_KEY": "x", "HOME": "y"})["environment"]
+    assert told["VLLM_CPU_KVCACHE_SPACE"] == "4"
+    assert not {"VLLM_API_KEY", "HOME"} & set(told)

@@ -13,6 +13,9 @@ BENCH ?=
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export VLLM_NO_USAGE_STATS ?= 1
+# vLLM 0.32 on a CPU saves ahead-of-time compiled models that it cannot load again ("'function' object
+# has no attribute 'finalize_loading'") and compiles at every start; its plain compile cache works.
+export VLLM_USE_AOT_COMPILE ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help bench test quality format setup target clean

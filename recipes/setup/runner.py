@@ -42,7 +42,7 @@ class Runner:
 
     def install(self, *arguments: str) -> None:
         """``pip install`` with the options that suit a script."""
-        self.pip("install", *PIP_OPTIONS, "--no-compile", "--progress-bar", "off", *arguments)
+        self.pip("install", *PIP_OPTIONS, "--progress-bar", "off", *arguments)
 
     def offered_version(self, requirement: str) -> str:
         """The version that the index would give for ``requirement``; installs nothing."""

@@ -20,7 +20,8 @@ import httpx
 import psutil
 
 from .arms import Arm
-from .errors import UserError, one_line
+from .errors import UserError
+from .logs import last_line, last_words
 from .options import Options
 
 HOST = "127.0.0.1"
@@ -124,29 +125,17 @@ def _wait(server: Server, log: Path, timeout: float, show: Show) -> None:
         with suppress(httpx.HTTPError):
             if httpx.get(f"{server.url}/health", timeout=5, trust_env=False).status_code == 200:
                 return
-        show(f"starting, {time.monotonic() - started:.0f} s: {last_lines(log, 1)}")
+        show(f"starting, {time.monotonic() - started:.0f} s: {last_line(log)}")
         time.sleep(0.5)
     raise UserError(
         f"--startup-timeout {timeout:g}: the server was not ready in time; give it longer;"
-        f" log {log}; last lines: {last_lines(log)}"
+        f" log {log}; {last_words(log)}"
     )
 
 
 def death_notice(process: subprocess.Popen[bytes], log: Path) -> str:
     """One line about a server that ended by itself."""
-    return (
-        f"server died with exit code {process.returncode}; read {log}; last lines:"
-        f" {last_lines(log)}"
-    )
-
-
-def last_lines(log: Path, count: int = 3, width: int = 300) -> str:
-    """The last lines of a log that hold text, in one line."""
-    with suppress(OSError):
-        tail = log.read_bytes()[-20000:].decode("utf-8", "replace").splitlines()
-        kept = [one_line(line)[:width] for line in tail if line.strip()][-count:]
-        return " | ".join(kept)
-    return ""
+    return f"server died with exit code {process.returncode}; read {log}; {last_words(log)}"
 
 
 def stop(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:

@@ -1,0 +1,49 @@
+"""What a server's log says for people: its last words, and the first error in it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import one_line
+
+WIDTH = 300  # of one line
+TAIL_BYTES = 200_000
+
+_PROCESS = re.compile(r"^\(\w+ pid=\d+\) ?")
+_HEAD = re.compile(r"^(DEBUG|INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?")
+_NOISE = re.compile(r"\s+For further information visit|\s*warnings\.warn\(|.*\wWarning: ")
+_ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception): \S")
+
+
+def last_line(log: Path) -> str:
+    """The newest line that holds text, for progress."""
+    return next((text for line in reversed(_lines(log)) if (text := _bare(line).strip())), "")
+
+
+def last_words(log: Path, count: int = 3) -> str:
+    """The first error, which later ones only follow from, and the last lines, without chatter."""
+    told = [text for line in _lines(log) if (text := _telling(line)).strip()]
+    ends = [one_line(text)[:WIDTH] for text in told[-count:]]
+    first = next((one_line(text)[:WIDTH] for text in told if _ERROR.match(text)), None)
+    cause = f"first error: {first}; " if first and first not in ends else ""
+    return f"{cause}last lines: {' | '.join(ends)}"
+
+
+def _lines(log: Path) -> list[str]:
+    with suppress(OSError):
+        return log.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+    return []
+
+
+def _bare(line: str) -> str:
+    return _HEAD.sub("", _PROCESS.sub("", line))
+
+
+def _telling(line: str) -> str:
+    """The line without its head; nothing for what is below an error, or a warning of Python's."""
+    head = _HEAD.match(_PROCESS.sub("", line))
+    if (head and head.group(1) != "ERROR") or _NOISE.match(line):
+        return ""
+    return _bare(line)

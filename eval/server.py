@@ -25,6 +25,7 @@ from .logs import last_line, last_words
 from .options import Options
 
 HOST = "127.0.0.1"
+POLL_SECONDS = 0.5  # between two looks at a server that starts
 Show = Callable[[str], None]
 
 
@@ -126,7 +127,7 @@ def _wait(server: Server, log: Path, timeout: float, show: Show) -> None:
             if httpx.get(f"{server.url}/health", timeout=5, trust_env=False).status_code == 200:
                 return
         show(f"starting, {time.monotonic() - started:.0f} s: {last_line(log)}")
-        time.sleep(0.5)
+        time.sleep(POLL_SECONDS)
     raise UserError(
         f"--startup-timeout {timeout:g}: the server was not ready in time; give it longer;"
         f" log {log}; {last_words(log)}"

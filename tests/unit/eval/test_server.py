@@ -72,7 +72,6 @@ def wait_for(what: Callable[[], bool]) -> None:
 
 def test_arms_alternate_and_all_processes_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUMMY_MODE", "serve")
-    monkeypatch.setattr(server.stop, "__defaults__", (0.5,))
     more = ["--arms", "ngram,vanilla", "--num-prompts", "2", "--rounds", "2"]
     assert speed_bench.main(line(place, *more)) == 0
     results = json.loads((place / "out" / "results.json").read_text())
@@ -108,7 +107,6 @@ def test_a_server_that_dies_while_measured_leaves_a_report(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DUMMY_MODE", "die_later")
-    monkeypatch.setattr(server.stop, "__defaults__", (0.5,))
     assert speed_bench.main(line(place, "--num-prompts", "30")) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("speed_bench: arm vanilla: server died with exit code 1; read ")
@@ -123,10 +121,9 @@ def test_a_server_that_never_gets_ready(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DUMMY_MODE", "hang")
-    monkeypatch.setattr(server.stop, "__defaults__", (0.5,))
-    assert speed_bench.main(line(place, "--startup-timeout", "3")) == 2
+    assert speed_bench.main(line(place, "--startup-timeout", "1")) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "--startup-timeout 3: the server was not ready in time" in last
+    assert "--startup-timeout 1: the server was not ready in time" in last
     assert not any(map(running, pids(place)))
 
 
@@ -135,7 +132,7 @@ def start(place: Path, mode: str) -> subprocess.Popen[str]:
     program = (
         "import sys; from eval import server, speed_bench;"
         f"server.executable = lambda: {str(place / 'bin' / 'vllm')!r};"
-        "server.stop.__defaults__ = (0.5,); sys.exit(speed_bench.main())"
+        "server.stop.__defaults__ = (0.3,); server.POLL_SECONDS = 0.1; sys.exit(speed_bench.main())"
     )
     return subprocess.Popen(
         [sys.executable, "-c", program, *line(place)],

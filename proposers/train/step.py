@@ -16,7 +16,6 @@ from ..glide.layer import GlideLayer, rotary_tables, rotate
 from .data import Batch
 from .loss import distillation_loss
 
-
 ANCHORS = 4
 """Tokens that keep their place when the rest is moved away (LongSpec, section 3.2)."""
 

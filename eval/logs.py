@@ -18,8 +18,9 @@ _ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception): \S")
 
 
 def last_line(log: Path) -> str:
-    """The newest line that holds text, for progress."""
-    return next((text for line in reversed(_lines(log)) if (text := _bare(line).strip())), "")
+    """The newest line that says something, for progress."""
+    told = (_bare(line).strip() for line in reversed(_lines(log)) if not _NOISE.match(line))
+    return next(filter(None, told), "")
 
 
 def last_words(log: Path, count: int = 3) -> str:

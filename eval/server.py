@@ -99,7 +99,7 @@ def running(
 ) -> Iterator[Server]:
     """Start the command, yield the server once ``/health`` answers, and stop its process tree."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output, held_signals():
+    with log.open("wb") as output, held_signals():
         # A session of its own: Ctrl-C reaches us alone, and orphans can be found by its id.
         # Signals are held: one between the start and the ``try`` would leave the server behind.
         process = subprocess.Popen(

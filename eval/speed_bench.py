@@ -68,7 +68,7 @@ class Bench:
         many = self.options.rounds > 1
         label = f"{arm.name} {round_ + 1}/{self.options.rounds}" if many else arm.name
         turns = sum(len(prompt.turns) for prompt in self.prompts)
-        with showing(label, turns) as show, self._server(arm, show) as running:
+        with showing(label, turns) as show, self._server(arm, round_, show) as running:
             window = Window(self.options, running, self.runs[arm.name], round_)
             prompts, long = window.fitting(self.prompts)
             if long:
@@ -99,13 +99,14 @@ class Bench:
         return self.options.output_dir / "logs" / f"{arm.name}.trace.jsonl"
 
     @contextmanager
-    def _server(self, arm: Arm, show: Show) -> Iterator[server.Server]:
+    def _server(self, arm: Arm, round_: int, show: Show) -> Iterator[server.Server]:
         if self.options.base_url:
             yield server.Server(checks.base_address(self.options.base_url))
             return
         # Asked for again in each round: the port may have been taken since.
         self.port = server.choose_port(self.options.port)
-        log = self.options.output_dir / "logs" / f"{arm.name}.log"
+        later = f".{round_ + 1}" if round_ else ""
+        log = self.options.output_dir / "logs" / f"{arm.name}{later}.log"
         env = server.environment(self.options, self._trace(arm))
         line, wait = self._command(arm), self.options.startup_timeout
         try:

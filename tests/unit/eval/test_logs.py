@@ -44,6 +44,9 @@ def test_last_words(text: str, expected: str, tmp_path: Path) -> None:
 
 def test_last_line_is_without_head(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
-    log.write_text("(APIServer pid=7) INFO 11-21 06:56:55 [utils.py:286] Loading weights\n\n")
+    log.write_text(
+        "(APIServer pid=7) INFO 11-21 06:56:55 [utils.py:286] Loading weights\n"
+        "\n  warnings.warn('x')\n"
+    )
     assert last_line(log) == "Loading weights"
     assert last_line(tmp_path / "none") == ""

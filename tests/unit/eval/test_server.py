@@ -87,6 +87,8 @@ def test_arms_alternate_and_all_processes_end(place: Path, monkeypatch: pytest.M
         "--per-request-spec-decode-metrics detailed"
         in results["provenance"]["server_commands"]["ngram"]
     )
+    logs = {path.name for path in (place / "out" / "logs").iterdir()}
+    assert logs == {"vanilla.log", "vanilla.2.log", "ngram.log", "ngram.2.log"}
     assert len(pids(place)) == 12
     assert not any(map(running, pids(place)))
 

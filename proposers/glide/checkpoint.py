@@ -28,17 +28,24 @@ PREFIX = "draft_model."
 
 
 def load_glide(
-    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    draft: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    assumed: GlideConfig | None = None,
 ) -> tuple[GlideConfig, dict[str, Tensor]]:
     """Config and tensors of a draft, checked against each other.
+
+    Args:
+        draft: a folder, or a file of weights beside its ``config.json``.
+        assumed: the config of weights that come without one, as the training code's do.
 
     Raises:
         ValueError: one line with the tensor's name and both shapes, or the missing file.
     """
-    config = GlideConfig.from_pretrained(folder)
-    state = {k.removeprefix(PREFIX): v for k, v in _read_tensors(Path(folder)).items()}
+    config = _config(Path(draft), assumed)
+    state = {k.removeprefix(PREFIX): v for k, v in _read_tensors(Path(draft)).items()}
     state = {k: v for k, v in state.items() if k not in UNUSED}
-    _check(config, {name: tensor.shape for name, tensor in state.items()}, folder)
+    _check(config, {name: tensor.shape for name, tensor in state.items()}, draft)
     return config, {
         name: tensor.to(device, torch.int64 if name == VOCABULARY else dtype)
         for name, tensor in state.items()
@@ -67,20 +74,27 @@ def expected_shapes(config: GlideConfig) -> dict[str, torch.Size]:
     return shapes
 
 
-def check_glide(folder: Path) -> GlideConfig:
+def check_glide(draft: Path, assumed: GlideConfig | None = None) -> GlideConfig:
     """The config of a draft whose tensors have been checked without loading them.
 
     Raises:
         ValueError: as :func:`load_glide`. Pickled weights are only looked for.
     """
-    config = GlideConfig.from_pretrained(folder)
-    path = _weights(Path(folder))
+    config = _config(Path(draft), assumed)
+    path = _weights(Path(draft))
     if path.suffix == ".safetensors":
         with _readable(path), safe_open(path, framework="pt") as file:
             shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         shapes = {k.removeprefix(PREFIX): v for k, v in shapes.items()}
-        _check(config, {k: v for k, v in shapes.items() if k not in UNUSED}, folder)
+        _check(config, {k: v for k, v in shapes.items() if k not in UNUSED}, draft)
     return config
+
+
+def _config(draft: Path, assumed: GlideConfig | None) -> GlideConfig:
+    folder = draft.parent if draft.is_file() else draft
+    if assumed is not None and folder.is_dir() and not (folder / "config.json").exists():
+        return assumed
+    return GlideConfig.from_pretrained(folder)
 
 
 def _check(config: GlideConfig, shapes: Mapping[str, torch.Size], folder: Path) -> None:
@@ -97,8 +111,8 @@ def _check(config: GlideConfig, shapes: Mapping[str, torch.Size], folder: Path) 
         raise ValueError(f"{folder}: tensor {unknown[0]} is unknown for this config.json")
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    path = _weights(folder)
+def _read_tensors(draft: Path) -> dict[str, Tensor]:
+    path = _weights(draft)
     with _readable(path):
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -106,10 +120,12 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
         return loaded
 
 
-def _weights(folder: Path) -> Path:
-    path = next((folder / name for name in FILES if (folder / name).exists()), None)
+def _weights(draft: Path) -> Path:
+    if draft.is_file():
+        return draft
+    path = next((draft / name for name in FILES if (draft / name).exists()), None)
     if path is None:
-        raise ValueError(f"{folder} holds no weights; expected one of {', '.join(FILES)}")
+        raise ValueError(f"{draft} holds no weights; expected one of {', '.join(FILES)}")
     return path
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MODEL_TYPE = "glide"
+TARGET_TYPES = ("llama", "qwen2", "qwen3", "mistral", "olmo2")
+"""Architectures whose ``config.json`` tells the sizes of a draft in the published format."""
 
 
 class RotaryConfig(BaseModel):
@@ -40,7 +42,7 @@ class TargetConfig(BaseModel):
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any], name: str) -> TargetConfig:
-        """From a Llama or Qwen2 ``config.json``."""
+        """From the target's own ``config.json``."""
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
         return cls(
             name=name,
@@ -93,30 +95,35 @@ class GlideConfig(BaseModel):
         try:
             if data.get("model_type") == MODEL_TYPE:
                 return cls.model_validate(data)
-            return _published(data, path)
+            return cls.published(data, path)
         except ValidationError as error:
             raise ValueError(_one_line(path, error)) from None
         except KeyError as error:
             raise ValueError(f"{path}: {error.args[0]!r} is missing; a draft needs it") from None
 
+    @classmethod
+    def published(cls, data: Mapping[str, Any], path: Path) -> GlideConfig:
+        """A LongSpec draft of a target with this ``config.json``, read from ``path``.
+
+        Raises:
+            ValueError: in one line, for another architecture.
+        """
+        if data.get("model_type") not in TARGET_TYPES:
+            raise ValueError(
+                f"{path}: model_type={data.get('model_type')!r}; allowed: {MODEL_TYPE}, or"
+                f" {', '.join(TARGET_TYPES)} (published LongSpec drafts)"
+            )
+        return cls(
+            target=TargetConfig.from_transformers(data, path.parent.name),
+            final_norm=False,
+            hidden_state_input=False,
+            attention_bias=True,
+            longspec_config=dict(data.get("longspec_config") or {}),
+        )
+
     def save(self, folder: Path) -> None:
         text = json.dumps(self.model_dump(), indent=2) + "\n"
         (Path(folder) / "config.json").write_text(text)
-
-
-def _published(data: Mapping[str, Any], path: Path) -> GlideConfig:
-    if data.get("model_type") not in ("llama", "qwen2"):
-        raise ValueError(
-            f"{path}: model_type={data.get('model_type')!r};"
-            f" allowed: {MODEL_TYPE}, or llama and qwen2 (published LongSpec drafts)"
-        )
-    return GlideConfig(
-        target=TargetConfig.from_transformers(data, path.parent.name),
-        final_norm=False,
-        hidden_state_input=False,
-        attention_bias=True,
-        longspec_config=dict(data.get("longspec_config") or {}),
-    )
 
 
 def _rotary(config: Mapping[str, Any]) -> RotaryConfig:

@@ -6,8 +6,9 @@ requests at once (LongSpec, arXiv 2502.17421, sections 3.1 and 3.3).
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..base import DraftContext, TargetKV, TargetModel, TargetShape
 from ..growth import Frontier, check_shape, grow
 from ..tree import DraftTrees, prune
 from .checkpoint import check_glide, load_glide
+from .config import GlideConfig
 from .model import GlideDraft
 from .window import SelfAttentionWindow
 
@@ -31,7 +33,12 @@ class GlideProposer:
     probability a node is not worth a row of the target's forward (0 keeps all).
     """
 
-    def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        draft_dir: Path | None,
+        options: Mapping[str, Any],
+        assumed: GlideConfig | None = None,
+    ) -> None:
         if draft_dir is None:
             raise ValueError('proposer \'glide\' needs a draft: add "model": "DRAFT_DIR"')
         if unknown := sorted(set(options) - set(OPTIONS)):
@@ -40,11 +47,14 @@ class GlideProposer:
                 f" allowed: proposer, {', '.join(OPTIONS)}"
             )
         chosen = {**OPTIONS, **options}
-        self.shape = check_shape(chosen["tree_shape"])
+        self._take_shape(chosen["tree_shape"])
         self.min_log_prob = _log(chosen["min_probability"])
+        self.draft_dir, self.assumed = draft_dir, assumed
+        self.config = check_glide(draft_dir, assumed)
+
+    def _take_shape(self, shape: Sequence[int]) -> None:
+        self.shape = check_shape(shape)
         self.max_nodes, self.max_depth = sum(self.shape), len(self.shape)
-        self.draft_dir = draft_dir
-        self.config = check_glide(draft_dir)
 
     def check_target(self, shape: TargetShape) -> None:
         """Refuse a target whose sizes are not those the draft was trained for."""
@@ -64,17 +74,23 @@ class GlideProposer:
         """Load the weights beside the target's embedding and head."""
         self.check_target(target.shape)
         like = target.embedding
-        _, state = load_glide(self.draft_dir, device=like.device, dtype=like.dtype)
+        _, state = load_glide(self.draft_dir, like.device, like.dtype, self.assumed)
         self.model = GlideDraft.build(self.config, state, target)
-        shape = target.shape
-        self.window = SelfAttentionWindow(
-            self.config.window,
-            self.max_nodes,
-            shape.num_key_value_heads,
-            shape.head_dim,
-            self.model.window_kv,
-            like,
-        )
+        self.window = self._new_window()
+
+    def _new_window(self) -> SelfAttentionWindow:
+        target = self.config.target
+        heads, width = target.num_key_value_heads, target.head_dim
+        window, keys_values = self.config.window, self.model.window_kv
+        like = self.model.embedding
+        return SelfAttentionWindow(window, self.max_nodes, heads, width, keys_values, like)
+
+    def reshaped(self, shape: Sequence[int]) -> GlideProposer:
+        """The same loaded draft, growing trees of another shape."""
+        other = copy.copy(self)
+        other._take_shape(shape)
+        other.window = other._new_window()
+        return other
 
     def forget(self, request_id: Hashable) -> None:
         self.window.forget(request_id)

@@ -1,0 +1,18 @@
+"""Attention of a draft tree: a long part that every row sees, and a small masked one.
+
+``hybrid`` is the contract; ``prefix`` picks the stock kernel for the long part, ``tree`` and
+``tree_triton`` compute the masked one.
+"""
+
+from .hybrid import hybrid_attention, merge
+from .prefix import causal_attention, key_bias, prefix_attention
+from .tree import tree_attention
+
+__all__ = [
+    "causal_attention",
+    "hybrid_attention",
+    "key_bias",
+    "merge",
+    "prefix_attention",
+    "tree_attention",
+]

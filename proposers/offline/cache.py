@@ -1,0 +1,83 @@
+"""The target's keys and values: verified tokens in one allocation, a tree's beside it.
+
+A tree's K and V are not written to the cache before they are verified: each layer hands them over,
+and :meth:`KVCache.accept` copies the accepted path, all layers in one gather. Feeding the accepted
+tokens to the next forward once more (as the public reference does) costs a row of the target each;
+``recipes/offline/kv.py`` measures both, docs/offline.md has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """K and V of ``B`` requests, ``[layers, 2, B, kv_heads, capacity, d]``.
+
+    Duck-typed as a transformers cache: models call :meth:`update` only.
+
+    Attributes:
+        lengths: verified tokens of each request; its next row goes to this position.
+    """
+
+    def __init__(
+        self, layers: int, batch: int, kv_heads: int, capacity: int, head_dim: int, like: Tensor
+    ) -> None:
+        self.storage = like.new_empty(layers, 2, batch, kv_heads, capacity, head_dim)
+        self.lengths = [0] * batch
+        self.rows: list[tuple[Tensor, Tensor]] = []
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
+        """Take a forward's own K and V, ``[B, kv_heads, W, d]``, and give them back."""
+        if layer == 0:
+            self.rows = []
+        self.rows.append((keys, values))
+        return keys, values
+
+    def prefix(self, layer: int, extra: int = 0) -> tuple[Tensor, Tensor]:
+        """K and V up to the longest request (``extra`` more): ``[B, kv_heads, S, d]`` each."""
+        keys, values = self.storage[layer, :, :, :, : max(self.lengths) + extra]
+        return keys, values
+
+    def fill(self, lengths: Sequence[int]) -> None:
+        """Keep a prompt's rows; what is behind ``lengths[b]`` will be overwritten."""
+        for layer, pair in zip(self.storage, self.rows, strict=True):
+            for part, rows in zip(layer, pair, strict=True):
+                part[:, :, : rows.shape[2]] = rows
+        self.lengths = list(lengths)
+        self.rows = []
+
+    def append(self, layer: int) -> None:
+        """Write the one row of each request behind its verified tokens, before it is attended to."""
+        index = torch.tensor(self.lengths, device=self.storage.device)
+        for part, rows in zip(self.storage[layer], self.rows[layer], strict=True):
+            if len(index) == 1:
+                part[0, :, self.lengths[0]] = rows[0, :, 0]
+            else:
+                part.index_put_((torch.arange(len(index), device=index.device), slice(None), index), rows[:, :, 0])
+
+    def accept(self, rows: Sequence[Sequence[int]]) -> None:
+        """Keep the rows of each request's accepted path, the root's first."""
+        if self.rows[0][0].shape[2] > 1:  # a single row is in its place already
+            stacked = torch.stack([part for pair in self.rows for part in pair])
+            flat = self.storage.flatten(0, 1)  # a view: layers and K/V are outermost
+            for b, path in enumerate(rows):
+                index = torch.tensor(path, device=stacked.device)
+                start = self.lengths[b]
+                flat[:, b, :, start : start + len(path)] = stacked[:, b].index_select(2, index)
+        self.lengths = [n + len(path) for n, path in zip(self.lengths, rows, strict=True)]
+        self.rows = []
+
+    def keep(self, order: Sequence[int]) -> None:
+        """Requests ``order[i]`` become requests ``i``, ``order[i] >= i``; the others are dropped."""
+        for new, old in enumerate(order):
+            if new != old:
+                length = self.lengths[old]
+                self.storage[:, :, new, :, :length] = self.storage[:, :, old, :, :length]
+        self.storage = self.storage[:, :, : len(order)]
+        self.lengths = [self.lengths[old] for old in order]

@@ -1,0 +1,237 @@
+"""The loop: draft, verify, accept, move; without a proposer it is plain decoding.
+
+Counting, in one place for all three ways to generate: ``accepted`` are drafted tokens that were
+accepted and emitted, ``steps`` are target forwards after prefill that a row took part in, so that
+``AL = 1 + accepted / steps``; tokens behind a row's EOS or past its limit are neither emitted nor
+counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..acceptance import Walk, greedy_walk, walk
+from ..base import DraftContext, Proposer
+from ..tree import DraftTrees, from_parents, select
+from .cache import KVCache
+from .target import OfflineTarget
+
+_calls = count()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What one call generated.
+
+    Attributes:
+        output_ids: ``[B, max_gen_len]`` int64, without the prompt; behind a row's EOS more EOS.
+        spec_mask: ``[B, max_gen_len]`` int64, 1 where the token came from an accepted draft.
+        lengths: ``[B]`` tokens of each row, its EOS included.
+        accepted, steps: ``[B]`` see the module.
+        accepted_at: steps that accepted at least ``i + 1`` tokens, over all rows.
+        seconds: of decoding, prefill apart.
+    """
+
+    output_ids: Tensor
+    spec_mask: Tensor
+    lengths: Tensor
+    accepted: Tensor
+    steps: Tensor
+    accepted_at: list[int]
+    seconds: float
+
+    @property
+    def acceptance_length(self) -> float:
+        """``1 + accepted / steps``, pooled; nan where prefill gave all there is."""
+        steps = int(self.steps.sum())
+        return 1 + int(self.accepted.sum()) / steps if steps else float("nan")
+
+
+@dataclass
+class Row:
+    """One request: where its output goes, its tokens, and what it has used."""
+
+    index: int
+    name: Hashable
+    tokens: np.ndarray
+    length: int
+    prompt: int
+    steps: int = 0
+    accepted: int = 0
+
+    @property
+    def known(self) -> np.ndarray:
+        return self.tokens[: self.length]
+
+    @property
+    def remaining(self) -> int:
+        return len(self.tokens) - self.length
+
+
+class Decoding:
+    """One call of a generate method, over a right-padded batch."""
+
+    def __init__(
+        self,
+        target: OfflineTarget,
+        input_ids: Tensor,
+        lengths: Sequence[int],
+        max_new: int,
+        eos: Sequence[int],
+        temperature: float,
+        proposer: Proposer | None,
+    ) -> None:
+        self.target, self.proposer = target, proposer
+        self.input_ids, self.prompt_lengths = input_ids, list(lengths)
+        self.max_new, self.eos, self.temperature = max_new, eos, temperature
+        self.cache = target.new_cache(len(lengths), max(lengths) + max_new)
+        call, ids = next(_calls), input_ids.cpu().numpy()
+        self.all = [self._row(call, b, ids[b], n) for b, n in enumerate(lengths)]
+        self.rows = list(self.all)
+        self.spec_mask = torch.zeros(len(lengths), max_new, dtype=torch.int64)
+        self.accepted_at = [0] * (proposer.max_depth if proposer else 0)
+        self.hidden = target.embedding.new_empty(0)
+
+    def _row(self, call: int, b: int, ids: np.ndarray, length: int) -> Row:
+        tokens = np.zeros(length + self.max_new, dtype=np.int64)
+        tokens[:length] = ids[:length]
+        return Row(b, (call, b), tokens, length, length)
+
+    @torch.inference_mode()
+    def run(self) -> Decoded:
+        """Prefill, then steps until every row has ended."""
+        longest = max(self.prompt_lengths)
+        ids = self.input_ids[:, :longest]
+        logits, self.hidden = self.target.prefill(ids, self.prompt_lengths, self.cache)
+        first = self._draw(logits).tolist()
+        began = self._clock()
+        try:
+            self._close([self._emit(row, [token], 0) for row, token in zip(self.rows, first, strict=True)])
+            while self.rows:
+                self._step()
+        finally:
+            self._forget(self.rows)
+        return self._decoded(self._clock() - began)
+
+    def _step(self) -> None:
+        bias = self.target.bias(self.cache)
+        trees = self._propose(bias)
+        if not trees.max_nodes:  # the row itself is in the cache then
+            bias = self.target.bias(self.cache, 1)
+        roots = torch.tensor([row.known[-1] for row in self.rows], device=self.target.device)
+        logits, hidden = self.target.verify(roots, trees, self.cache, bias)
+        found = self._accept(trees, logits)
+        paths = self._emit_all(found)
+        self.cache.accept(paths)
+        last = torch.tensor([path[-1] for path in paths], device=hidden.device)
+        self.hidden = hidden[torch.arange(len(last), device=hidden.device), last]
+        self._close([self._ended(row) for row in self.rows])
+
+    def _propose(self, bias: Tensor | None) -> DraftTrees:
+        if self.proposer is None:
+            return _no_trees(len(self.rows), self.target.device)
+        nodes = torch.full((len(self.rows),), self.proposer.max_nodes, device=self.target.device)
+        context = DraftContext(
+            [row.name for row in self.rows],
+            [row.known for row in self.rows],
+            self.hidden,
+            self.target.last_layer(self.cache, bias),
+            nodes,
+        )
+        trees = self.proposer.propose(context)
+        room = torch.tensor([row.remaining - 1 for row in self.rows], device=trees.depths.device)
+        if bool((trees.depths > room[:, None]).any()):  # deeper than the row may still grow
+            return select(trees, trees.depths <= room[:, None])
+        return trees
+
+    def _accept(self, trees: DraftTrees, logits: Tensor) -> Walk:
+        if self.temperature == 0:
+            return greedy_walk(trees, logits.argmax(-1))
+        row = torch.arange(len(logits), device=logits.device)
+        return walk(trees, lambda rows, active, depth: self._draw(logits[row, rows]))
+
+    def _draw(self, logits: Tensor) -> Tensor:
+        """Next tokens ``[B]`` from logits ``[B, V]``."""
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        probabilities = (logits.float() / self.temperature).softmax(-1)
+        return torch.multinomial(probabilities, 1)[:, 0]
+
+    def _emit_all(self, found: Walk) -> list[list[int]]:
+        """Append each row's new tokens; return the tree rows whose KV stays."""
+        paths = []
+        both = zip(found.tokens.tolist(), found.rows.tolist(), found.accepted.tolist(), strict=True)
+        for row, (tokens, rows, accepted) in zip(self.rows, both, strict=True):
+            row.steps += 1
+            for depth in range(accepted):
+                self.accepted_at[depth] += 1
+            self._emit(row, tokens[: accepted + 1], accepted)
+            paths.append(rows[: accepted + 1])
+        return paths
+
+    def _emit(self, row: Row, tokens: list[int], accepted: int) -> bool:
+        """Append tokens up to the row's EOS or limit; True if the row ends here."""
+        stop = next((i + 1 for i, token in enumerate(tokens) if token in self.eos), len(tokens))
+        tokens = tokens[: min(stop, row.remaining)]
+        accepted = min(accepted, len(tokens))
+        start = row.length - row.prompt
+        row.tokens[row.length : row.length + len(tokens)] = tokens
+        self.spec_mask[row.index, start : start + accepted] = 1
+        row.length += len(tokens)
+        row.accepted += accepted
+        return self._ended(row)
+
+    def _ended(self, row: Row) -> bool:
+        return row.remaining == 0 or int(row.known[-1]) in self.eos
+
+    def _close(self, ended: list[bool]) -> None:
+        """Drop rows that have ended; the last ones take their places, so little is copied."""
+        if not any(ended):
+            return
+        self._forget([row for row, end in zip(self.rows, ended, strict=True) if end])
+        live = [i for i, end in enumerate(ended) if not end]
+        holes = [i for i in range(len(live)) if ended[i]]
+        moved = dict(zip(holes, [i for i in live if i >= len(live)], strict=True))
+        order = [moved.get(i, i) for i in range(len(live))]
+        self.rows = [self.rows[i] for i in order]
+        if order:
+            self.cache.keep(order)
+            self.hidden = self.hidden[order]
+
+    def _forget(self, rows: list[Row]) -> None:
+        for row in rows:
+            if self.proposer is not None:
+                self.proposer.forget(row.name)
+
+    def _decoded(self, seconds: float) -> Decoded:
+        device = self.input_ids.device
+        output = torch.full_like(self.spec_mask, self.eos[0])
+        for row in self.all:
+            new = row.known[row.prompt :]
+            output[row.index, : len(new)] = torch.from_numpy(new)
+        return Decoded(
+            output.to(device),
+            self.spec_mask.to(device),
+            torch.tensor([row.length - row.prompt for row in self.all]),
+            torch.tensor([row.accepted for row in self.all]),
+            torch.tensor([row.steps for row in self.all]),
+            self.accepted_at,
+            seconds,
+        )
+
+    def _clock(self) -> float:
+        if self.target.device.type == "cuda":
+            torch.cuda.synchronize(self.target.device)
+        return time.perf_counter()
+
+
+def _no_trees(batch: int, device: torch.device) -> DraftTrees:
+    trees = from_parents([[]] * batch, [[]] * batch)
+    return DraftTrees(*(part.to(device) for part in vars(trees).values()))

@@ -6,12 +6,13 @@
 
 from .hybrid import hybrid_attention, merge
 from .prefix import causal_attention, key_bias, prefix_attention
-from .tree import tree_attention
+from .tree import masked_attention, tree_attention
 
 __all__ = [
     "causal_attention",
     "hybrid_attention",
     "key_bias",
+    "masked_attention",
     "merge",
     "prefix_attention",
     "tree_attention",

@@ -14,7 +14,7 @@ rows of one head, so each key is read once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -48,7 +48,8 @@ def key_bias(lengths: Sequence[int], width: int, like: Tensor) -> Tensor | None:
     if all(length == width for length in lengths):
         return None
     padded = -(-width // ALIGNMENT) * ALIGNMENT
-    real = torch.arange(padded, device=like.device) < torch.tensor(lengths, device=like.device)[:, None]
+    counts = torch.tensor(lengths, device=like.device)[:, None]
+    real = torch.arange(padded, device=like.device) < counts
     bias = torch.zeros(real.shape, dtype=like.dtype, device=like.device)
     return bias.masked_fill_(~real, float("-inf"))[:, None, None, :width]
 
@@ -72,9 +73,17 @@ def unfold(rows: Tensor, heads: int) -> Tensor:
     return rows.unflatten(2, (groups, -1)).flatten(1, 2)
 
 
-def _kernel(query: Tensor, bias: Tensor | None):  # type: ignore[no-untyped-def]
-    if query.device.type == "cpu" and query.dtype != torch.float16:
-        return _cpu_flash
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
+
+
+def has_cpu_flash(query: Tensor) -> bool:
+    """Whether PyTorch's flash kernel for CPUs takes it."""
+    return query.device.type == "cpu" and query.dtype != torch.float16
+
+
+def _kernel(query: Tensor, bias: Tensor | None) -> Kernel:
+    if has_cpu_flash(query):
+        return cpu_flash
     if query.device.type == "cuda" and query.shape[-1] % ALIGNMENT == 0:
         if query.dtype in HALF and bias is None:
             return _cuda_flash
@@ -83,9 +92,10 @@ def _kernel(query: Tensor, bias: Tensor | None):  # type: ignore[no-untyped-def]
     return _plain
 
 
-def _cpu_flash(
+def cpu_flash(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
+    """PyTorch's kernel; ``bias`` broadcasts to ``[B, kv_heads, rows, S]``."""
     attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     out, lse = attend(query, keys, values, attn_mask=bias, scale=scale)
     return out, lse

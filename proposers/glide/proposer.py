@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..attention import masked_attention
 from ..base import DraftContext, TargetKV, TargetModel, TargetShape
 from ..growth import Frontier, check_shape, grow
 from ..tree import DraftTrees, prune
@@ -141,7 +142,8 @@ class _DraftCycle:
                 self.keys[:, :, first : first + width] = keys.transpose(1, 2)
                 self.values[:, :, first : first + width] = values.transpose(1, 2)
             size = mask.shape[2]
-            return _grouped_attention(query, self.keys[:, :, :size], self.values[:, :, :size], mask)
+            rows, held = query.transpose(1, 2), (self.keys[:, :, :size], self.values[:, :, :size])
+            return masked_attention(rows, *held, mask).transpose(1, 2)
 
         return self.model.best(
             frontier.tokens, (cos, sin), self.hidden, self_attend, self.kv.attend, k
@@ -159,23 +161,6 @@ class _DraftCycle:
             own = torch.eye(width, dtype=torch.bool, device=held.device)
             self.ancestors = torch.cat([inherited, own.expand(len(held), -1, -1)], dim=2)
         return torch.cat([in_window, self.ancestors], dim=2)
-
-
-def _grouped_attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Masked attention with grouped KV heads.
-
-    Args:
-        query: ``[B, W, heads, head_dim]``; keys, values: ``[B, kv_heads, S, head_dim]``;
-        mask: ``[B, W, S]`` bool.
-    """
-    batch, width, heads, dim = query.shape
-    kv_heads = keys.shape[1]
-    folded = query.view(batch, width, kv_heads, heads // kv_heads, dim).permute(0, 2, 3, 1, 4)
-    folded = folded.reshape(batch, kv_heads, -1, dim)
-    wide = mask[:, None].repeat(1, 1, heads // kv_heads, 1)
-    out = torch.nn.functional.scaled_dot_product_attention(folded, keys, values, attn_mask=wide)
-    out = out.view(batch, kv_heads, heads // kv_heads, width, dim)
-    return out.permute(0, 3, 1, 2, 4).reshape(batch, width, heads, dim)
 
 
 def _log(probability: Any) -> float:

@@ -1,8 +1,8 @@
 """The attention that transformers models call in our forwards.
 
 transformers hands keyword arguments of a forward down to its attention function; ours come as one
-:class:`Pass` named ``longspec``. An attention unknown to transformers' mask code gets no mask, which
-is what we want: the mask is a tree's.
+:class:`Pass` named ``longspec``. An attention unknown to transformers' mask code gets no mask,
+which is what we want: the mask is a tree's.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class KVCache:
     def __init__(
         self, layers: int, batch: int, kv_heads: int, capacity: int, head_dim: int, like: Tensor
     ) -> None:
-        self.storage = like.new_empty(layers, 2, batch, kv_heads, capacity, head_dim)
+        # zeros: what a bias hides is still multiplied by 0, which NaN would survive
+        self.storage = like.new_zeros(layers, 2, batch, kv_heads, capacity, head_dim)
         self.lengths = [0] * batch
         self.rows: list[tuple[Tensor, Tensor]] = []
 
@@ -53,13 +54,15 @@ class KVCache:
         self.rows = []
 
     def append(self, layer: int) -> None:
-        """Write the one row of each request behind its verified tokens, before it is attended to."""
-        index = torch.tensor(self.lengths, device=self.storage.device)
-        for part, rows in zip(self.storage[layer], self.rows[layer], strict=True):
-            if len(index) == 1:
+        """Write each request's one row behind its verified tokens, before it is attended to."""
+        if len(self.lengths) == 1:  # a view: no index to make
+            for part, rows in zip(self.storage[layer], self.rows[layer], strict=True):
                 part[0, :, self.lengths[0]] = rows[0, :, 0]
-            else:
-                part.index_put_((torch.arange(len(index), device=index.device), slice(None), index), rows[:, :, 0])
+            return
+        request = torch.arange(len(self.lengths), device=self.storage.device)
+        at = torch.tensor(self.lengths, device=self.storage.device)
+        for part, rows in zip(self.storage[layer], self.rows[layer], strict=True):
+            part[request, :, at] = rows[:, :, 0]
 
     def accept(self, rows: Sequence[Sequence[int]]) -> None:
         """Keep the rows of each request's accepted path, the root's first."""
@@ -74,7 +77,7 @@ class KVCache:
         self.rows = []
 
     def keep(self, order: Sequence[int]) -> None:
-        """Requests ``order[i]`` become requests ``i``, ``order[i] >= i``; the others are dropped."""
+        """Request ``order[i]``, at least ``i``, becomes request ``i``; the others are dropped."""
         for new, old in enumerate(order):
             if new != old:
                 length = self.lengths[old]

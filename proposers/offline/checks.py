@@ -16,7 +16,8 @@ def check_positive(name: str, value: int) -> None:
 
 
 def check_temperature(value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf"):
         raise ValueError(f"temperature={value!r}: expected 0 (greedy) or a positive number")
 
 
@@ -67,7 +68,9 @@ def _lengths(prompt_length: int | Sequence[int] | Tensor, batch: int) -> list[in
         prompt_length = prompt_length.tolist()
     lengths = [prompt_length] * batch if isinstance(prompt_length, int) else list(prompt_length)
     if len(lengths) != batch:
-        raise ValueError(f"prompt_length has {len(lengths)} entries for {batch} rows; give one per row")
+        raise ValueError(
+            f"prompt_length has {len(lengths)} entries for {batch} rows; give one per row"
+        )
     return lengths
 
 

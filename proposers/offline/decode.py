@@ -20,7 +20,6 @@ from torch import Tensor
 from ..acceptance import Walk, greedy_walk, walk
 from ..base import DraftContext, Proposer
 from ..tree import DraftTrees, from_parents, select
-from .cache import KVCache
 from .target import OfflineTarget
 
 _calls = count()
@@ -113,7 +112,9 @@ class Decoding:
         first = self._draw(logits).tolist()
         began = self._clock()
         try:
-            self._close([self._emit(row, [token], 0) for row, token in zip(self.rows, first, strict=True)])
+            for row, token in zip(self.rows, first, strict=True):
+                self._emit(row, [token], 0)
+            self._close()
             while self.rows:
                 self._step()
         finally:
@@ -132,7 +133,7 @@ class Decoding:
         self.cache.accept(paths)
         last = torch.tensor([path[-1] for path in paths], device=hidden.device)
         self.hidden = hidden[torch.arange(len(last), device=hidden.device), last]
-        self._close([self._ended(row) for row in self.rows])
+        self._close()
 
     def _propose(self, bias: Tensor | None) -> DraftTrees:
         if self.proposer is None:
@@ -170,14 +171,12 @@ class Decoding:
         both = zip(found.tokens.tolist(), found.rows.tolist(), found.accepted.tolist(), strict=True)
         for row, (tokens, rows, accepted) in zip(self.rows, both, strict=True):
             row.steps += 1
-            for depth in range(accepted):
-                self.accepted_at[depth] += 1
             self._emit(row, tokens[: accepted + 1], accepted)
             paths.append(rows[: accepted + 1])
         return paths
 
-    def _emit(self, row: Row, tokens: list[int], accepted: int) -> bool:
-        """Append tokens up to the row's EOS or limit; True if the row ends here."""
+    def _emit(self, row: Row, tokens: list[int], accepted: int) -> None:
+        """Append tokens, the first ``accepted`` of them drafted, up to the row's EOS or limit."""
         stop = next((i + 1 for i, token in enumerate(tokens) if token in self.eos), len(tokens))
         tokens = tokens[: min(stop, row.remaining)]
         accepted = min(accepted, len(tokens))
@@ -186,13 +185,15 @@ class Decoding:
         self.spec_mask[row.index, start : start + accepted] = 1
         row.length += len(tokens)
         row.accepted += accepted
-        return self._ended(row)
+        for depth in range(accepted):
+            self.accepted_at[depth] += 1
 
     def _ended(self, row: Row) -> bool:
         return row.remaining == 0 or int(row.known[-1]) in self.eos
 
-    def _close(self, ended: list[bool]) -> None:
+    def _close(self) -> None:
         """Drop rows that have ended; the last ones take their places, so little is copied."""
+        ended = [self._ended(row) for row in self.rows]
         if not any(ended):
             return
         self._forget([row for row, end in zip(self.rows, ended, strict=True) if end])

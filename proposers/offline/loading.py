@@ -21,7 +21,9 @@ def read_config(target_path: str | Path) -> Any:
     """
     path = Path(target_path)
     if not (path / "config.json").is_file():
-        raise ValueError(f"target {path} has no config.json; give the folder of a transformers model")
+        raise ValueError(
+            f"target {path} has no config.json; give the folder of a transformers model"
+        )
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except (ValueError, OSError) as error:
@@ -44,7 +46,7 @@ def check_config(config: Any, model_types: Sequence[str], owner: str) -> None:
     sliding = getattr(config, "sliding_window", None) if not layers and not whole else None
     if sliding or any(kind != "full_attention" for kind in layers):
         raise ValueError(
-            f"the target's layers use sliding-window attention (sliding_window={sliding or layers});"
+            f"the target's layers slide a window (sliding_window={sliding or layers});"
             " only full attention is supported"
         )
 

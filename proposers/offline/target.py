@@ -19,7 +19,7 @@ from .loading import target_shape
 
 @dataclass(frozen=True)
 class LastLayerKV:
-    """The last layer's verified K and V, as a draft reads them (:class:`proposers.base.TargetKV`)."""
+    """The last layer's verified K and V, as drafts read them (:class:`proposers.base.TargetKV`)."""
 
     keys: Tensor
     values: Tensor

@@ -97,7 +97,7 @@ def broken(folder: Path, how: str) -> None:
         ("wrong shape", r"mlp.up_proj.weight has shape \[3, 4\], config.json asks for \[64, 48\]"),
         ("unknown tensor", "tensor extra.weight is unknown"),
         ("unknown key", "windoww=3: .*allowed: model_type, target, window"),
-        ("model type", "model_type='gpt2'; allowed: glide, or llama and qwen2"),
+        ("model type", "model_type='gpt2'; allowed: glide, or llama, qwen2"),
         ("no window", "window=0"),
         ("not json", "not valid JSON"),
         ("no config", "config.json does not exist"),

@@ -8,6 +8,7 @@ the prefix ``draft_model.``. Pickles are opened with ``weights_only=True`` only.
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,5 +134,7 @@ def _weights(draft: Path) -> Path:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except pickle.UnpicklingError:
+        raise ValueError(f"{path} cannot be read: it holds other things than tensors") from None
     except (SafetensorError, RuntimeError, OSError, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None

@@ -17,7 +17,7 @@ import psutil
 
 from .options import Options
 
-_PACKAGES = ("longspec-plugin", "vllm", "torch", "openai", "numpy", "scipy")
+_PACKAGES = ("longspec-plugin", "vllm", "torch", "transformers", "openai", "numpy", "scipy")
 _VARIABLES = re.compile(r"(VLLM|OMP|MKL|KMP|GOMP|CUDA|HF_HUB|LONGSPEC)_")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 
@@ -26,11 +26,19 @@ def collect(
     options: Options, commands: dict[str, list[str]], environment: dict[str, str]
 ) -> dict[str, Any]:
     """Everything one needs to run it again; commands (by arm) and environment of the servers."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "eval.speed_bench", *sys.argv[1:]]),
+    told = {
         "options": options.model_dump(mode="json"),
         "server_commands": {arm: shlex.join(line) for arm, line in commands.items()},
+    }
+    return describe("eval.speed_bench", told, environment)
+
+
+def describe(module: str, told: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    """The same for any command of ``eval``; ``told`` is what only that command knows."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        **told,
         "versions": {"python": platform.python_version(), **_versions()},
         "revision": _revision(),
         "hardware": _hardware(),

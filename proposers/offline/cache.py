@@ -17,7 +17,8 @@ from torch import Tensor
 class KVCache:
     """K and V of ``B`` requests, ``[layers, 2, B, kv_heads, capacity, d]``.
 
-    Duck-typed as a transformers cache: models call :meth:`update` only.
+    Duck-typed as a transformers cache: models call :meth:`update`, and before transformers 5
+    :meth:`get_seq_length`.
 
     Attributes:
         lengths: verified tokens of each request; its next row goes to this position.
@@ -39,6 +40,9 @@ class KVCache:
             self.rows = []
         self.rows.append((keys, values))
         return keys, values
+
+    def get_seq_length(self, *_: object) -> int:
+        return max(self.lengths)
 
     def prefix(self, layer: int, extra: int = 0) -> tuple[Tensor, Tensor]:
         """K and V up to the longest request (``extra`` more): ``[B, kv_heads, S, d]`` each."""

@@ -1,6 +1,6 @@
 """Make ``.venv`` with an engine that fits the machine and the project in it; run it again any time.
 
-    python3 recipes/setup/environment.py [--extras eval,target,train,dev] [--device cpu]
+    python3 recipes/setup/environment.py [--extras eval,offline,target,train,dev] [--device cpu]
 
 Without an NVIDIA GPU: the CPU builds of torch and vLLM; with one: the stock ``vllm``. Stamps in
 ``.venv`` remember what was installed, so a second run takes no time.
@@ -31,7 +31,7 @@ TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # serving text needs none of them.
 CUDA_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 BUILD_TOOLS = ("pip", "setuptools>=77,<81", "wheel")
-EXTRAS = ("eval", "target", "train", "dev")
+EXTRAS = ("eval", "offline", "target", "train", "dev")
 DISK_GIB = {"cpu": 6.0, "gpu": 20.0}
 SMOKE_TEST = "import torch, transformers, vllm, pydantic, longspec_plugin, proposers"
 TITLES = {

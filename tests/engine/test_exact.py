@@ -45,7 +45,8 @@ def test_chunked_prefill_and_preemption(
     """96 tokens a step cut prompts in pieces; too few blocks force requests out and back."""
     small = ("--max-num-batched-tokens", "96", "--max-num-seqs", "8")
     few = ("--num-gpu-blocks-override", "38")
-    with serve(target_dir, logs / "small.log", speculative, *small, *few) as client:
+    glide = {**speculative, "proposer": "glide", "min_probability": 0.0}  # full trees, no lookup
+    with serve(target_dir, logs / "small.log", glide, *small, *few) as client:
         found = client.complete_all(prompts, 8, max_tokens=TOKENS, temperature=0)
         assert tokens(found) == tokens(plain[1])
         assert client.counter("vllm:num_preemptions_total") > 0

@@ -1,0 +1,168 @@
+"""One record per sample in ``<task>_<method>.jsonl``, appended as it ends, and taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .. import metrics
+from ..errors import UserError
+
+
+class SampleRecord(BaseModel):
+    """What one sample did; None where there is no such number."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str
+    method: str
+    index: int
+    id: str
+    warmup: bool
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+    seconds: float
+    tokens_per_second: float | None
+    accepted: int
+    steps: int
+    acceptance_length: float | None
+    text: str
+    text_sha256: str
+    settings_hash: str
+    answer: str | None = None
+    reference: str | None = None
+    correct: bool | None = None
+
+    def line(self) -> str:
+        """For people, as ``Sample 3: 128 tokens, 2.41 s, 53.1 tok/s, accept 2.31``."""
+        speed = "-" if self.tokens_per_second is None else f"{self.tokens_per_second:.1f}"
+        accept = "-" if self.acceptance_length is None else f"{self.acceptance_length:.2f}"
+        parts = [f"{self.completion_tokens} tokens", f"{self.seconds:.2f} s", f"{speed} tok/s"]
+        parts.append(f"accept {accept}")
+        if self.correct is not None:
+            given = "none" if self.answer is None else self.answer
+            parts.append(f"answer {given} " + ("right" if self.correct else "wrong"))
+        note = " (warm-up, in no average)" if self.warmup else ""
+        return f"Sample {self.index}: {', '.join(parts)}{note}"
+
+
+def numbers(tokens: int, seconds: float, accepted: int, steps: int) -> dict[str, Any]:
+    """The measured fields of a record: ``tokens / seconds``, ``1 + accepted / steps``."""
+    return {
+        "completion_tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": metrics.ratio(tokens, seconds),
+        "accepted": accepted,
+        "steps": steps,
+        "acceptance_length": metrics.acceptance_length(steps, accepted),
+    }
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """A short name for settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class RecordBook:
+    """The records of one task and method, on disk and here.
+
+    The summary file beside them holds the settings in full, so that a run with others can be
+    refused by name.
+
+    Raises:
+        UserError: in one line, where records of other settings are there.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
+        stem = f"{settings['task']}_{settings['method']}"
+        self.path, self.summary = folder / f"{stem}.jsonl", folder / f"{stem}.summary.json"
+        self.text = folder / f"output_{settings['task']}.txt"
+        self.settings, self.hash = settings, digest(settings)
+        self.records: dict[int, SampleRecord] = {}
+        self.runs: list[dict[str, Any]] = []
+        if not overwrite:
+            self._take_up()
+
+    def _take_up(self) -> None:
+        old = _summary(self.summary)
+        if not self.path.is_file() or not self.path.stat().st_size:
+            return
+        self._refuse_other(old.get("settings") or {})
+        for record in _sound(self.path):
+            if record.settings_hash != self.hash:
+                raise self._other("other settings")
+            self.records[record.index] = record
+        self.runs = list(old.get("runs") or [])
+
+    def _refuse_other(self, old: dict[str, Any]) -> None:
+        names = [name for name in self.settings if old and old.get(name) != self.settings[name]]
+        if names:
+            name = names[0]
+            raise self._other(f"{name} {old.get(name)}, this run has {self.settings[name]}")
+
+    def _other(self, made_with: str) -> UserError:
+        return UserError(
+            f"{self.path}: made with {made_with}; give --overwrite to start again, or another"
+            " --output-dir"
+        )
+
+    def check_writable(self) -> None:
+        """Raise ``OSError`` where nothing can be written, before weights are loaded in vain."""
+        self.text.parent.mkdir(parents=True, exist_ok=True)
+        self.text.open("a").close()
+
+    def start(self) -> None:
+        """Make the files fit what is held here: no torn line, nothing of a dropped run."""
+        lines = "".join(record.model_dump_json() + "\n" for record in self.records.values())
+        replace_text(self.path, lines)
+
+    def append(self, record: SampleRecord) -> None:
+        """Keep a record; it is on the disk when this returns."""
+        self.records[record.index] = record
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(record.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def note(self, text: str) -> None:
+        """Add to the readable file, which is a log: runs follow each other in it."""
+        with self.text.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file as a whole: there is the old or the new one, never a part."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text, "utf-8")
+    beside.replace(path)
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sound(path: Path) -> list[SampleRecord]:
+    """All records; a torn last line, of a run that was killed while it wrote, is left out."""
+    *lines, torn = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(SampleRecord.model_validate_json(line))
+        except ValidationError:
+            if number == len(lines) and not torn:
+                break
+            raise UserError(
+                f"{path}:{number}: not a record of this version; give --overwrite to start again"
+            ) from None
+    return records

@@ -56,6 +56,10 @@ class DraftTrees:
         pick = torch.as_tensor(index, dtype=torch.int64, device=self.tokens.device)
         return DraftTrees(*(getattr(self, f)[pick] for f in _FIELDS))
 
+    def to(self, device: torch.device) -> DraftTrees:
+        """The same trees on another device."""
+        return DraftTrees(*(getattr(self, f).to(device) for f in _FIELDS))
+
     def token_lists(self) -> list[list[int]]:
         """The real tokens of each tree in breadth-first order."""
         pairs = zip(self.tokens.tolist(), self.sizes.tolist(), strict=True)

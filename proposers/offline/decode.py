@@ -137,7 +137,8 @@ class Decoding:
 
     def _propose(self, bias: Tensor | None) -> DraftTrees:
         if self.proposer is None:
-            return _no_trees(len(self.rows), self.target.device)
+            nothing: list[list[int]] = [[] for _ in self.rows]
+            return from_parents(nothing, nothing).to(self.target.device)
         nodes = torch.full((len(self.rows),), self.proposer.max_nodes, device=self.target.device)
         context = DraftContext(
             [row.name for row in self.rows],
@@ -146,7 +147,7 @@ class Decoding:
             self.target.last_layer(self.cache, bias),
             nodes,
         )
-        trees = self.proposer.propose(context)
+        trees = self.proposer.propose(context).to(self.target.device)
         room = torch.tensor([row.remaining - 1 for row in self.rows], device=trees.depths.device)
         if bool((trees.depths > room[:, None]).any()):  # deeper than the row may still grow
             return select(trees, trees.depths <= room[:, None])
@@ -231,8 +232,3 @@ class Decoding:
         if self.target.device.type == "cuda":
             torch.cuda.synchronize(self.target.device)
         return time.perf_counter()
-
-
-def _no_trees(batch: int, device: torch.device) -> DraftTrees:
-    trees = from_parents([[]] * batch, [[]] * batch)
-    return DraftTrees(*(part.to(device) for part in vars(trees).values()))

@@ -40,8 +40,7 @@ def milliseconds(call: Callable[[], object], repeats: int, device: str) -> float
 
 def star(batch: int, nodes: int, device: torch.device) -> DraftTrees:
     """A tree of ``nodes`` children of the root: what a forward costs depends on their number."""
-    trees = from_parents([[0] * nodes] * batch, [[-1] * nodes] * batch)
-    return DraftTrees(*(part.to(device) for part in vars(trees).values()))
+    return from_parents([[0] * nodes] * batch, [[-1] * nodes] * batch).to(device)
 
 
 @torch.inference_mode()

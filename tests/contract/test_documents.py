@@ -30,7 +30,10 @@ def test_make_commands(document: Path) -> None:
     assert named <= MAKE_TARGETS
 
 
-@pytest.mark.parametrize("module", ["eval.speed_bench", "proposers.train"])
+@pytest.mark.parametrize(
+    "module",
+    ["eval.speed_bench", "eval.long_bench", "eval.aime", "proposers.train", "recipes.offline.step"],
+)
 def test_named_options_exist(module: str) -> None:
     """Options that the documents give to a command are in its ``--help``."""
     command = [sys.executable, "-m", module, "--help"]

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..base import TargetModel
+from ..packed import Linear, packed_linear
 from .checkpoint import VOCABULARY
 from .config import GlideConfig
 from .layer import CrossAttend, GlideLayer, SelfAttend, rotary_tables
-from .packed import Linear, pack, packed_linear
+from .packed import pack
 
 
 @dataclass

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..attention import key_bias, prefix_attention
 from ..base import TargetModel
+from ..packed import pack_linears
 from ..tree import DraftTrees, ancestor_mask, row_positions
 from .attention import Pass
 from .cache import KVCache
@@ -32,12 +33,19 @@ class LastLayerKV:
 
 
 class OfflineTarget:
-    """A causal language model of transformers whose attention is ours."""
+    """A causal language model of transformers whose attention is ours.
+
+    Attributes:
+        weight_bytes: of all weights, which a forward has to read.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.shape = target_shape(model.config)
         self.embedding: Tensor = model.get_input_embeddings().weight
+        self.head_weight: Tensor = model.get_output_embeddings().weight
+        self.weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        pack_linears(model)
         self.head = model.get_output_embeddings()
 
     @property
@@ -47,7 +55,7 @@ class OfflineTarget:
     def borrowed(self) -> TargetModel:
         """What a draft model borrows."""
         return TargetModel(
-            self.shape, self.embedding, self.head.weight, self.model.base_model.norm.weight
+            self.shape, self.embedding, self.head_weight, self.model.base_model.norm.weight
         )
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:

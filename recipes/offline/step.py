@@ -18,7 +18,6 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import torch
@@ -77,11 +76,7 @@ class Subject:
         return width * (layer + vocabulary * draft.target.hidden_size)
 
     def target_bytes(self) -> int:
-        return _bytes(self.target.model) if self.target else 0
-
-
-def _bytes(model: Any) -> int:
-    return sum(p.numel() * p.element_size() for p in model.parameters())
+        return self.target.weight_bytes if self.target else 0
 
 
 def random_subject(args: argparse.Namespace) -> Subject:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -39,12 +38,8 @@ def model_of(make_model: ModelMaker, name: str, dtype: torch.dtype) -> GlideMode
 
 def reference(model: GlideModel, ids: Tensor, length: int, new: int, eos: int) -> list[int]:
     """transformers' plain greedy generate, its own attention and cache, one row."""
-    plain = AutoModelForCausalLM.from_config(
-        copy.deepcopy(model.target.model.config),
-        dtype=model.target.embedding.dtype,
-        attn_implementation="sdpa",
-    )
-    plain.load_state_dict(model.target.model.state_dict())
+    path, dtype = model.target.model.name_or_path, model.target.embedding.dtype
+    plain = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
     out = plain.eval().generate(
         ids[None, :length],
         attention_mask=torch.ones(1, length),

@@ -50,11 +50,13 @@ def attend(
     """transformers' attention contract: q, k, v ``[B, heads, W, d]`` to ``[B, W, heads, d]``."""
     cache, layer = longspec.cache, module.layer_idx
     if longspec.prompt:
+        cache.fill(layer, keys, values)
         out = causal_attention(query, keys, values, scaling)
     elif longspec.mask is None:
-        cache.append(layer)
+        cache.append(layer, keys, values)
         out, _lse = prefix_attention(query, *cache.prefix(layer, 1), longspec.bias, scaling)
     else:
+        cache.hold(keys, values)
         prefix = cache.prefix(layer)
         out = hybrid_attention(
             query, *prefix, keys, values, longspec.mask, bias=longspec.bias, scale=scaling

@@ -30,15 +30,12 @@ class KVCache:
         # zeros: what a bias hides is still multiplied by 0, which NaN would survive
         self.storage = like.new_zeros(layers, 2, batch, kv_heads, capacity, head_dim)
         self.lengths = [0] * batch
-        self.rows: list[tuple[Tensor, Tensor]] = []
+        self.held: list[Tensor] = []
 
     def update(
-        self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
+        self, keys: Tensor, values: Tensor, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Take a forward's own K and V, ``[B, kv_heads, W, d]``, and give them back."""
-        if layer == 0:
-            self.rows = []
-        self.rows.append((keys, values))
+        """A forward's own K and V, given back: our attention decides what becomes of them."""
         return keys, values
 
     def get_seq_length(self, *_: object) -> int:
@@ -49,36 +46,37 @@ class KVCache:
         keys, values = self.storage[layer, :, :, :, : max(self.lengths) + extra]
         return keys, values
 
-    def fill(self, lengths: Sequence[int]) -> None:
-        """Keep a prompt's rows; what is behind ``lengths[b]`` will be overwritten."""
-        for layer, pair in zip(self.storage, self.rows, strict=True):
-            for part, rows in zip(layer, pair, strict=True):
-                part[:, :, : rows.shape[2]] = rows
-        self.lengths = list(lengths)
-        self.rows = []
+    def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Keep a prompt's rows ``[B, kv_heads, P, d]``; padding will be overwritten."""
+        for part, rows in zip(self.storage[layer], (keys, values), strict=True):
+            part[:, :, : rows.shape[2]] = rows
 
-    def append(self, layer: int) -> None:
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Write each request's one row behind its verified tokens, before it is attended to."""
         if len(self.lengths) == 1:  # a view: no index to make
-            for part, rows in zip(self.storage[layer], self.rows[layer], strict=True):
+            for part, rows in zip(self.storage[layer], (keys, values), strict=True):
                 part[0, :, self.lengths[0]] = rows[0, :, 0]
             return
         request = torch.arange(len(self.lengths), device=self.storage.device)
         at = torch.tensor(self.lengths, device=self.storage.device)
-        for part, rows in zip(self.storage[layer], self.rows[layer], strict=True):
+        for part, rows in zip(self.storage[layer], (keys, values), strict=True):
             part[request, :, at] = rows[:, :, 0]
+
+    def hold(self, keys: Tensor, values: Tensor) -> None:
+        """Keep a layer's tree rows ``[B, kv_heads, W, d]`` until they are verified."""
+        self.held += (keys, values)
 
     def accept(self, rows: Sequence[Sequence[int]]) -> None:
         """Keep the rows of each request's accepted path, the root's first."""
-        if self.rows[0][0].shape[2] > 1:  # a single row is in its place already
-            stacked = torch.stack([part for pair in self.rows for part in pair])
+        if self.held:  # else single rows, which are in their places already
+            stacked = torch.stack(self.held)
             flat = self.storage.flatten(0, 1)  # a view: layers and K/V are outermost
             for b, path in enumerate(rows):
                 index = torch.tensor(path, device=stacked.device)
                 start = self.lengths[b]
                 flat[:, b, :, start : start + len(path)] = stacked[:, b].index_select(2, index)
         self.lengths = [n + len(path) for n, path in zip(self.lengths, rows, strict=True)]
-        self.rows = []
+        self.held = []
 
     def keep(self, order: Sequence[int]) -> None:
         """Request ``order[i]``, at least ``i``, becomes request ``i``; the others are dropped."""

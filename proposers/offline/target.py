@@ -73,7 +73,7 @@ class OfflineTarget:
             logits ``[B, V]`` and last hidden state ``[B, H]`` at each prompt's last token.
         """
         hidden = self._forward(input_ids, None, Pass(cache, prompt=True))
-        cache.fill(lengths)
+        cache.lengths = list(lengths)
         last = torch.tensor(lengths, device=hidden.device) - 1
         hidden = hidden[torch.arange(len(last), device=hidden.device), last]
         return self.head(hidden), hidden

@@ -51,16 +51,20 @@ def measure(model: GlideModel, context: int, nodes: int, path: int, repeats: int
     target.prefill(torch.zeros(1, context, dtype=torch.long, device=device), [context], cache)
     root = torch.zeros(1, dtype=torch.long, device=device)
 
+    def verify(trees: DraftTrees) -> None:
+        cache.held = []
+        target.verify(root, trees, cache, None)
+
     def forward(rows: int) -> float:
         trees = star(1, rows, device)
-        return milliseconds(lambda: target.verify(root, trees, cache, None), repeats, device.type)
+        return milliseconds(lambda: verify(trees), repeats, device.type)
 
     plain, again = forward(nodes), forward(nodes + path - 1)
-    target.verify(root, star(1, nodes, device), cache, None)
-    rows, scattered = cache.rows, [[2 * i for i in range(path)]]
+    verify(star(1, nodes, device))
+    held, scattered = cache.held, [[2 * i for i in range(path)]]
 
     def move() -> None:
-        cache.lengths, cache.rows = [context], rows
+        cache.lengths, cache.held = [context], held
         cache.accept(scattered)
 
     moved = milliseconds(move, repeats * 5, device.type)

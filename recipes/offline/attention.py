@@ -5,13 +5,14 @@
 One layer, one request: ``W`` tree rows over ``S`` verified keys and their own ``W``. Compared are
 
 - hybrid: ``proposers.attention.hybrid_attention``, and each of its parts alone;
-- eager, full mask: as transformers' eager attention, heads repeated, with a ``[W, S + W]`` mask;
-- SDPA, full mask: PyTorch's own with that mask, grouped heads folded into rows as hybrid does.
+- eager, masked: as transformers' eager attention, heads repeated, with a ``[W, S + W]`` mask;
+- SDPA, masked: PyTorch's own with that mask, grouped heads folded into rows as hybrid does.
 
 The masks are made beforehand, which favours the two that need them. All read the same cache. Every
-output is compared with eager attention in float32. Times are medians over rounds in which all take
-turns, so that a noisy machine disturbs all alike; on a GPU they are the device's (CUDA events) with
-the L2 cache flushed before each call, on a CPU the clock's with caches as the calls leave them.
+output is compared with eager attention in float64. Times are medians over rounds in which all take
+turns, so that a noisy machine disturbs all alike; ``ratio`` is the median of a round's time over
+hybrid's in that round. On a GPU times are the device's (CUDA events) with the L2 cache flushed
+before each call, on a CPU the clock's with caches as the calls leave them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,8 @@ from torch.nn import functional as F
 from proposers.growth import check_shape
 from proposers.tree import ancestor_mask, from_parents
 
-from .common import ROOT, Help, progress, save, show
+from .common import ROOT, Help, save, show
+from .timing import Call, copy_speed, keep_memory, peak, timed
 
 SIZES: dict[str, dict[str, Any]] = {
     "cuda": {
@@ -47,11 +48,11 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """Defaults: Llama-3-8B's heads on a GPU, SmolLM2-135M's on a CPU."""
+ALIGNMENT = 8
+"""CUDA kernels read a mask in groups of this many entries, or PyTorch copies it in each call."""
 NO_GPU = "not run on a GPU: these are CPU times at CPU sizes and say nothing about a GPU"
-WHOLE = ("hybrid", "eager, full mask", "SDPA, full mask")
-COLUMNS = ("", "ms", "quartiles", "x hybrid", "KV GB/s", "of a copy", "peak MiB", "max error")
-WARM_UP = 5
-Call = Callable[[], Any]
+WHOLE = ("hybrid", "eager, masked", "SDPA, masked")
+COLUMNS = ("", "ms", "25%", "75%", "ratio", "KV GB/s", "of copy", "MiB", "error")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class Problem:
         return self.keys.shape[2] - self.mask.shape[1]
 
     @property
+    def groups(self) -> int:
+        return self.query.shape[1] // self.keys.shape[1]
+
+    @property
     def kv_bytes(self) -> int:
         return 2 * self.keys.numel() * self.keys.element_size()
 
@@ -82,9 +87,10 @@ class Problem:
         prefix = self.keys[:, :, :split], self.values[:, :, :split]
         return *prefix, self.keys[:, :, split:], self.values[:, :, split:]
 
-    def full_mask(self) -> Tensor:
-        """``[W, S + W]`` bool."""
-        return F.pad(self.mask[0], (self.context, 0), value=True)
+    def full_bias(self, dtype: torch.dtype) -> Tensor:
+        """``[W, S + W]``: 0 where a row sees the key, else -inf."""
+        bias = torch.zeros_like(self.mask[0], dtype=dtype).masked_fill_(~self.mask[0], -torch.inf)
+        return F.pad(bias, (self.context, 0))
 
 
 def make_problem(args: argparse.Namespace, context: int) -> Problem:
@@ -112,93 +118,37 @@ def calls(problem: Problem) -> dict[str, Call]:
     prefix_keys, prefix_values, tree_keys, tree_values = problem.parts()
     tree = (query, tree_keys, tree_values, mask, scale)
     prefix = partial(prefix_attention, query, prefix_keys, prefix_values, None, scale)
-    full, allowed = problem.full_mask(), problem.full_mask().repeat(groups(problem), 1)
-    bias = torch.zeros_like(full, dtype=query.dtype).masked_fill_(~full, float("-inf"))
-    made = {
+    bias = problem.full_bias(query.dtype)
+    folded = F.pad(bias.repeat(problem.groups, 1), (0, -bias.shape[1] % ALIGNMENT))
+    made: dict[str, Call] = {
         "hybrid": partial(hybrid_attention, query, *problem.parts(), mask),
-        "eager, full mask": partial(eager, query, problem.keys, problem.values, bias),
-        "SDPA, full mask": partial(sdpa, problem, allowed),
-        "  prefix, stock kernel": prefix,
+        "eager, masked": partial(eager, query, problem.keys, problem.values, bias),
+        "SDPA, masked": partial(sdpa, problem, folded[:, : bias.shape[1]]),
+        "  prefix": prefix,
         "  tree, PyTorch": partial(tree_attention, *tree),
         "  merge, PyTorch": partial(merge, prefix(), tree_attention(*tree)),
     }
     if query.is_cuda and available():
         made["  tree, Triton"] = partial(tree_attention_triton, *tree)
-        made["  tree and merge, Triton"] = partial(tree_attention_triton, *tree, prefix())
+        made["  tree + merge, Triton"] = partial(tree_attention_triton, *tree, prefix())
     return made
 
 
-def groups(problem: Problem) -> int:
-    return problem.query.shape[1] // problem.keys.shape[1]
-
-
 def eager(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-    """As transformers computes it: KV heads repeated, softmax in float32."""
-    repeats = query.shape[1] // keys.shape[1]
-    keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
+    """As transformers computes it: KV heads repeated, softmax in float32 (float64 of float64)."""
+    wide = torch.promote_types(query.dtype, torch.float32)
+    groups = query.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
     scores = query @ keys.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
-    return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ values
+    return scores.softmax(-1, dtype=wide).to(query.dtype) @ values
 
 
-def sdpa(problem: Problem, allowed: Tensor) -> Tensor:
+def sdpa(problem: Problem, bias: Tensor) -> Tensor:
     """Folded, since no fused CUDA kernel of PyTorch takes grouped heads and a mask at once."""
     query, keys = problem.query, problem.keys
     rows = query.unflatten(1, (keys.shape[1], -1)).flatten(2, 3)
-    out = F.scaled_dot_product_attention(rows, keys, problem.values, attn_mask=allowed)
-    return out.unflatten(2, (groups(problem), -1)).flatten(1, 2)
-
-
-def timed(what: dict[str, Call], repeats: int, device: str) -> dict[str, list[float]]:
-    """Milliseconds of ``repeats`` calls of each, taking turns, after a warm-up of each."""
-    clock = _cuda_clock() if device == "cuda" else _clock
-    for call in what.values():
-        for _ in range(WARM_UP):
-            call()
-    times: dict[str, list[float]] = {name: [] for name in what}
-    for _ in range(repeats):
-        for name, call in what.items():
-            times[name].append(clock(call))
-    return times
-
-
-def _clock(call: Call) -> float:
-    began = time.perf_counter()
-    call()
-    return (time.perf_counter() - began) * 1e3
-
-
-def _cuda_clock() -> Callable[[Call], float]:
-    size = 4 * torch.cuda.get_device_properties().L2_cache_size
-    flush = torch.empty(max(size, 2**28), dtype=torch.uint8, device="cuda")
-
-    def clock(call: Call) -> float:
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-        torch.cuda.synchronize()
-        flush.zero_()  # and while it runs, the host is ahead: launches are not what is measured
-        events[0].record()
-        call()
-        events[1].record()
-        torch.cuda.synchronize()
-        return events[0].elapsed_time(events[1])
-
-    return clock
-
-
-def copy_speed(device: str) -> float:
-    """GB/s that a copy of memory reads and writes."""
-    source = torch.ones(2**30 if device == "cuda" else 2**27, dtype=torch.uint8, device=device)
-    copy = partial(torch.empty_like(source).copy_, source)
-    return 2 * source.numel() / 1e6 / statistics.median(timed({"": copy}, 15, device)[""])
-
-
-def peak(call: Call, device: str) -> float | None:
-    """MiB that a call allocates beyond its inputs; unknown on a CPU."""
-    if device != "cuda":
-        return None
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    call()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+    out = F.scaled_dot_product_attention(rows, keys, problem.values, attn_mask=bias)
+    return out.unflatten(2, (problem.groups, -1)).flatten(1, 2)
 
 
 @torch.inference_mode()
@@ -206,20 +156,19 @@ def measure(args: argparse.Namespace, context: int, copy: float) -> list[dict[st
     """One context length: a record for each thing timed."""
     problem = make_problem(args, context)
     what = calls(problem)
-    mask = problem.full_mask()
-    bias = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, float("-inf"))
-    exact = eager(problem.query.float(), problem.keys.float(), problem.values.float(), bias)
-    errors = {name: float((what[name]().float() - exact).abs().max()) for name in WHOLE}
+    wide = problem.query.double(), problem.keys.double(), problem.values.double()
+    exact = eager(*wide, problem.full_bias(torch.float64))
+    errors = {name: float((what[name]() - exact).abs().max()) for name in WHOLE}
     peaks = {name: peak(call, args.device) for name, call in what.items()}
     times = timed(what, args.repeats, args.device)
-    hybrid = statistics.median(times["hybrid"])
     records = []
     for name, each in times.items():
         low, middle, high = statistics.quantiles(each, n=4)
+        ratios = [a / b for a, b in zip(each, times["hybrid"], strict=True)]
         speed = problem.kv_bytes / 1e6 / middle if name in WHOLE or "prefix" in name else None
         records.append(
             {"context": context, "name": name.strip(), "ms": middle, "quartiles": [low, high]}
-            | {"ratio": middle / hybrid, "gb_s": speed, "of_copy": speed and speed / copy}
+            | {"ratio": statistics.median(ratios), "gb_s": speed, "of_copy": speed and speed / copy}
             | {"peak_mib": peaks[name], "max_error": errors.get(name), "part": name not in WHOLE}
         )
     return records
@@ -231,11 +180,10 @@ def cells(record: dict[str, Any]) -> list[str]:
     def text(key: str, form: str) -> str:
         return "" if record[key] is None else format(record[key], form)
 
-    low, high = record["quartiles"]
     name = f"  {record['name']}" if record["part"] else record["name"]
-    numbers = [text("ms", ".3f"), f"{low:.3f} to {high:.3f}", text("ratio", ".2f")]
+    numbers = [f"{ms:.3g}" for ms in (record["ms"], *record["quartiles"])] + [text("ratio", ".2f")]
     rates = [text("gb_s", ".1f"), text("of_copy", ".0%"), text("peak_mib", ".1f")]
-    return [name, *numbers, *rates, text("max_error", ".1e")]
+    return [name, *numbers, *rates, text("max_error", ".0e")]
 
 
 def plot(records: list[dict[str, Any]], copy: float, title: str, path: Path) -> None:
@@ -253,6 +201,8 @@ def plot(records: list[dict[str, Any]], copy: float, title: str, path: Path) -> 
     right.axhline(copy, color="grey", linestyle="--", label="a copy of memory")
     for axes, label in ((left, "ms (band: quartiles)"), (right, "GB/s of keys and values")):
         axes.set(xlabel="verified tokens", ylabel=label, xscale="log", yscale="log")
+        axes.set_xticks(contexts, [str(context) for context in contexts], minor=False)
+        axes.set_xticks([], minor=True)
         axes.legend()
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
@@ -281,12 +231,13 @@ def main() -> None:
     args = options()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    keep_memory()
     copy, records = copy_speed(args.device), []
-    with progress() as bar:
-        for context in bar.track(args.contexts, description="contexts"):
-            records += measure(args, context, copy)
+    for done, context in enumerate(args.contexts):  # a progress bar's thread would be timed too
+        print(f"[{done + 1}/{len(args.contexts)}] {context} verified tokens", file=sys.stderr)
+        records += measure(args, context, copy)
     on_gpu = args.device == "cuda"
-    where = torch.cuda.get_device_name() if on_gpu else f"CPU, {args.threads} threads: {NO_GPU}"
+    where = torch.cuda.get_device_name() if on_gpu else f"CPU, threads: {args.threads}; {NO_GPU}"
     rows = 1 + sum(args.tree_shape)
     sizes = f"{rows} rows, {args.heads} heads over {args.kv_heads}, d {args.head_dim}, {args.dtype}"
     for context in args.contexts:

@@ -9,10 +9,7 @@ accepted tokens as rows to the next target forward. Both are timed on the target
 from __future__ import annotations
 
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,20 +19,7 @@ from proposers.offline.models import GlideModel
 from proposers.tree import DraftTrees, from_parents
 
 from .common import load, parser, progress, save, show
-
-
-def milliseconds(call: Callable[[], object], repeats: int, device: str) -> float:
-    """Median time of a call, devices synchronised."""
-    times = []
-    for _ in range(repeats + 3):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        call()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append((time.perf_counter() - began) * 1e3)
-    return statistics.median(times[3:])
+from .timing import keep_memory, wall
 
 
 def star(batch: int, nodes: int, device: torch.device) -> DraftTrees:
@@ -57,7 +41,7 @@ def measure(model: GlideModel, context: int, nodes: int, path: int, repeats: int
 
     def forward(rows: int) -> float:
         trees = star(1, rows, device)
-        return milliseconds(lambda: verify(trees), repeats, device.type)
+        return wall(lambda: verify(trees), repeats, device.type)
 
     plain, again = forward(nodes), forward(nodes + path - 1)
     verify(star(1, nodes, device))
@@ -67,7 +51,7 @@ def measure(model: GlideModel, context: int, nodes: int, path: int, repeats: int
         cache.lengths, cache.held = [context], held
         cache.accept(scattered)
 
-    moved = milliseconds(move, repeats * 5, device.type)
+    moved = wall(move, repeats * 5, device.type)
     return {"context": context, "forward": plain, "move": moved, "feed_again": again - plain}
 
 
@@ -80,6 +64,7 @@ def main() -> int:
     options.add_argument("--repeats", type=int, default=15, help="timed forwards of each kind")
     args = options.parse_args()
     nodes = sum(check_shape(args.tree_shape))
+    keep_memory()
     model = load(args, getattr(torch, args.dtype))
     results = []
     with progress() as bar:

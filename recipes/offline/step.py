@@ -34,7 +34,8 @@ from proposers.offline.loading import target_shape
 from proposers.offline.target import LastLayerKV, OfflineTarget
 
 from .common import load, parser, progress, save, show
-from .kv import milliseconds, star
+from .kv import star
+from .timing import copy_speed, keep_memory, wall
 
 SHAPES = {
     "llama-3-8b": {
@@ -108,14 +109,6 @@ def loaded_subject(args: argparse.Namespace) -> Subject:
     return Subject(model.drafts.proposer(args.tree_shape), target, model.target.embedding)
 
 
-def bandwidth(like: Tensor) -> float:
-    """Bytes a millisecond that a copy reads and writes."""
-    source = torch.ones(2**28 // like.element_size(), dtype=like.dtype, device=like.device)
-    goal = torch.empty_like(source)
-    size = 2 * source.numel() * source.element_size()
-    return size / milliseconds(partial(goal.copy_, source), 10, like.device.type)
-
-
 @torch.inference_mode()
 def measure(subject: Subject, context: int, repeats: int, speed: float) -> dict[str, float]:
     """One context length, milliseconds and MiB."""
@@ -127,9 +120,9 @@ def measure(subject: Subject, context: int, repeats: int, speed: float) -> dict[
     hidden = torch.randn(1, like.shape[1], dtype=like.dtype, device=like.device)
     nodes = torch.tensor([proposer.max_nodes], device=like.device)
     request = DraftContext(["one"], [ids], hidden, last, nodes)
-    draft = milliseconds(lambda: proposer.propose(request), repeats, device)
+    draft = wall(lambda: proposer.propose(request), repeats, device)
     cross = sum(
-        milliseconds(partial(last.attend, _queries(subject, rows)), repeats, device)
+        wall(partial(last.attend, _queries(subject, rows)), repeats, device)
         for rows in (1, *proposer.shape[:-1])
     )
     forward, kv_bytes = _forward(subject, context, repeats)
@@ -165,7 +158,7 @@ def _forward(subject: Subject, context: int, repeats: int) -> tuple[float, int]:
         target.verify(root, trees, cache, None)
 
     size = cache.storage.numel() * cache.storage.element_size()
-    return milliseconds(call, repeats, target.device.type), size
+    return wall(call, repeats, target.device.type), size
 
 
 def plot(results: list[dict[str, float]], title: str, path: Path) -> None:
@@ -203,8 +196,9 @@ def main() -> int:
     options.add_argument("--repeats", type=int, default=15, help="timed calls; the median counts")
     args = options.parse_args()
     check_shape(args.tree_shape)
+    keep_memory()
     subject = random_subject(args) if args.shapes else loaded_subject(args)
-    speed = bandwidth(subject.embedding)
+    speed = copy_speed(args.device) * 1e6  # bytes a millisecond
     results = []
     with progress() as bar:
         for context in bar.track(args.contexts, description="contexts"):

@@ -1,4 +1,4 @@
-"""Milliseconds and bytes of a call, on a CPU or a GPU, for the measurements of small kernels."""
+"""Milliseconds and bytes of a call, on a CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -40,6 +40,17 @@ def timed(what: dict[str, Call], repeats: int, device: str) -> dict[str, list[fl
         for name, call in what.items():
             times[name].append(clock(call))
     return times
+
+
+def wall(call: Call, repeats: int, device: str) -> float:
+    """Median milliseconds until a call's work is done: the host's part too, nothing flushed."""
+
+    def finished() -> None:
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return statistics.median(timed({"": finished}, repeats, "cpu")[""])
 
 
 def _clock(call: Call) -> float:

@@ -18,7 +18,7 @@ export VLLM_NO_USAGE_STATS ?= 1
 export VLLM_USE_AOT_COMPILE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test quality format setup target clean
+.PHONY: help bench test quality format setup target gpu clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,12 @@ quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+
+gpu: setup  ## on a machine with an NVIDIA GPU: tests of its kernels, then their measurements
+	@$(VENV)/python -m pytest tests/gpu
+	@$(VENV)/python -m recipes.offline.attention
+	@$(VENV)/python -m recipes.offline.step --shapes llama-3-8b --contexts "[128, 4096, 32768]" \
+	  --tree-shape "[4, 16, 16, 16, 16]"
 
 format: setup  ## format the code and fix what can be fixed
 	@$(VENV)/ruff check --fix .

@@ -172,7 +172,7 @@ class Trainer:
         path: Path = self.settings.state / "state.pt"
         if not path.exists():
             return
-        state = torch.load(path, weights_only=False)  # our own file: it holds RNG states
+        state = torch.load(path, weights_only=True)
         self.layer.load_state_dict(state["layer"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

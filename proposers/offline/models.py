@@ -13,6 +13,7 @@ from ..base import Proposer
 from ..glide.config import GlideConfig
 from ..glide.proposer import GlideProposer
 from ..growth import check_shape
+from ..registry import load_proposer
 from .checks import check_positive, check_prompts, check_temperature, eos_ids
 from .decode import Decoded, Decoding
 from .loading import check_config, load_target, read_config, target_shape
@@ -154,6 +155,14 @@ class GlideModel:
         ids = input_ids.to(self.device)
         decoding = Decoding(self.target, ids, lengths, max_gen_len, eos, temperature, proposer)
         return decoding.run()
+
+    def served_proposer(self) -> Proposer:
+        """The proposer and options that the draft's ``config.json`` names, as servers use them."""
+        options = dict(self.drafts.first.config.longspec_config)
+        name = options.pop("proposer", "glide")
+        if name == "glide" and not options:
+            return self.drafts.first
+        return self.bind(load_proposer(name)(self.drafts.first.draft_dir, options))
 
     def bind(self, proposer: Proposer) -> Proposer:
         """Give a proposer of one's own the target's weights, for :meth:`decode`."""

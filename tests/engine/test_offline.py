@@ -42,6 +42,9 @@ def test_tree_chain_and_vanilla(model: GlideModel, batch: tuple[torch.Tensor, li
         assert torch.equal(chain[0], vanilla)
         assert torch.equal(tree[0], vanilla)
         assert 1 + tree[1] / tree[2] > 1 + chain[1] / chain[2] > 1.3
+        served = model.decode(model.served_proposer(), ids[rows], lengths[rows], TOKENS, EOS)
+        assert torch.equal(served.output_ids, vanilla)
+        assert served.acceptance_length > 1.5
 
 
 def test_transformers_own_generate(

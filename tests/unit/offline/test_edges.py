@@ -129,6 +129,24 @@ def test_half_precision_runs_and_stays_near(make_model: ModelMaker, dtype: torch
     assert (out[:, 0] == exact[:, 0]).float().mean() >= 0.5
 
 
+def test_the_proposer_that_servers_use(make_model: ModelMaker) -> None:
+    defaults = {"proposer": "glide_lookup", "tree_shape": [2, 2], "min_probability": 0.01}
+    model = make_model(draft={"longspec_config": _Frozen(defaults)})
+    ids, lengths = ragged_prompts(4, seed=8)
+    decoded = model.decode(model.served_proposer(), ids, lengths, 30, eos_id=99)
+    assert type(model.served_proposer()).__name__ == "GlideLookupProposer"
+    assert torch.equal(decoded.output_ids, model.vanilla_generate(ids, lengths, 30, eos_id=99)[0])
+    bare = make_model().served_proposer()
+    assert bare.max_nodes == 11
+
+
+class _Frozen(dict[str, object]):
+    """Options as a part of a cache's key."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+
 def test_any_bound_proposer(make_model: ModelMaker) -> None:
     model = make_model()
     lookup = model.bind(PromptLookupProposer(None, {"tree_shape": [2, 2, 2], "min_ngram": 1}))

@@ -107,7 +107,7 @@ class GlideModel:
         Arguments, result and errors as :meth:`tree_spec_generate`.
         """
         check_positive("gamma", gamma)
-        chain = self.drafts.proposer([1] * gamma)
+        chain = self.tree_proposer([1] * gamma)
         args = (input_ids, prompt_length, max_gen_len, eos_id, temperature)
         return _reference_tuple(self.decode(chain, *args))
 
@@ -135,7 +135,7 @@ class GlideModel:
             an accepted draft. The others as :meth:`vanilla_generate`.
         """
         shape = TREE_SHAPE if tree_shape is None else check_shape(tree_shape)
-        tree = self.drafts.proposer(shape)
+        tree = self.tree_proposer(shape)
         args = (input_ids, prompt_length, max_gen_len, eos_id, temperature)
         return _reference_tuple(self.decode(tree, *args))
 
@@ -155,6 +155,10 @@ class GlideModel:
         ids = input_ids.to(self.device)
         decoding = Decoding(self.target, ids, lengths, max_gen_len, eos, temperature, proposer)
         return decoding.run()
+
+    def tree_proposer(self, tree_shape: Sequence[int]) -> GlideProposer:
+        """GLIDE with full trees of this shape, for :meth:`decode`."""
+        return self.drafts.proposer(tree_shape)
 
     def served_proposer(self) -> Proposer:
         """The proposer and options that the draft's ``config.json`` names, as servers use them."""

@@ -34,8 +34,8 @@ def compare(model: GlideModel, group: list[list[int]], args: Any) -> list[dict[s
     """One record per prompt of a batch."""
     ids, lengths = padded(group)
     plain = model.decode(None, ids, lengths, args.tokens, EOS)
-    chain = model.decode(model.drafts.proposer([1] * args.gamma), ids, lengths, args.tokens, EOS)
-    tree = model.decode(model.drafts.proposer(args.tree_shape), ids, lengths, args.tokens, EOS)
+    chain = model.decode(model.tree_proposer([1] * args.gamma), ids, lengths, args.tokens, EOS)
+    tree = model.decode(model.tree_proposer(args.tree_shape), ids, lengths, args.tokens, EOS)
     return [
         {
             "tokens": int(plain.lengths[row]),

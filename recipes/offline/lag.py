@@ -48,7 +48,7 @@ def measure(
     model: GlideModel, groups: list[list[list[int]]], shape: list[int], tokens: int, label: str
 ) -> dict[str, Any]:
     """Pooled counts over all prompts."""
-    proposer = model.drafts.proposer(shape)
+    proposer = model.tree_proposer(shape)
     at, steps = [0] * len(shape), 0
     with progress() as bar:
         for group in bar.track(groups, description=f"{label} {shape}"):

@@ -66,7 +66,7 @@ def main() -> int:
     target = args.model or default_target()
     prompts = chat_prompts(target, args.prompts)[:: args.every]
     ways: dict[str, Proposer | None] = {"vanilla": None, "served": model.served_proposer()}
-    ways |= {str(shape): model.drafts.proposer(shape) for shape in args.shapes}
+    ways |= {str(shape): model.tree_proposer(shape) for shape in args.shapes}
     found = measure(model, ways, prompts, args.tokens)
     results = [summary(name, found) for name in ways]
     rows = [

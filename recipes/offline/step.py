@@ -105,7 +105,7 @@ def random_subject(args: argparse.Namespace) -> Subject:
 def loaded_subject(args: argparse.Namespace) -> Subject:
     model = load(args, getattr(torch, args.dtype))
     target = None if args.draft_only else model.target
-    return Subject(model.drafts.proposer(args.tree_shape), target, model.target.embedding)
+    return Subject(model.tree_proposer(args.tree_shape), target, model.target.embedding)
 
 
 class NoKV:

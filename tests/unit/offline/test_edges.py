@@ -89,7 +89,7 @@ def test_counts_mean_the_same_in_all_three(make_model: ModelMaker) -> None:
 def test_counts_by_depth(make_model: ModelMaker) -> None:
     model = make_model()
     ids, lengths = ragged_prompts(8, seed=4)
-    decoded = model.decode(model.drafts.proposer(WIDE), ids, lengths, 30, eos_id=7)
+    decoded = model.decode(model.tree_proposer(WIDE), ids, lengths, 30, eos_id=7)
     assert sum(decoded.accepted_at) == int(decoded.accepted.sum())
     assert decoded.accepted_at == sorted(decoded.accepted_at, reverse=True)
     assert decoded.lengths.tolist() == [_length(row.tolist()) for row in decoded.output_ids]

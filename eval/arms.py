@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .engines import Engine, engine_of
 from .errors import UserError
 from .options import Options
 
-NGRAM = {
-    "method": "ngram",
-    "num_speculative_tokens": 4,
-    "prompt_lookup_max": 4,
-    "prompt_lookup_min": 2,
-}
 KNOWN = ("vanilla", "longspec", "prompt_lookup", "ngram")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -40,7 +35,8 @@ class Arm:
             return None
         if shapes := self._shapes():
             return max(map(len, shapes))
-        tokens = self.config.get("num_speculative_tokens")
+        names = ("num_speculative_tokens", "speculative_num_steps")  # vLLM's, SGLang's
+        tokens = next((self.config[name] for name in names if name in self.config), None)
         return int(tokens) if tokens else None
 
     def _shapes(self) -> list[list[int]]:
@@ -65,14 +61,15 @@ def _defaults_of_draft(folder: str | None) -> dict[str, Any]:
 def parse_arms(options: Options) -> list[Arm]:
     """Arms in the order of running: vanilla first, then as given."""
     text = options.arms or ("vanilla,longspec" if options.draft else "vanilla")
-    arms = [_make(name, config, options) for name, config in _split(text)]
+    engine = engine_of(options.engine)
+    arms = [_make(name, config, options, engine) for name, config in _split(text, engine)]
     for name in {arm.name for arm in arms}:
         if sum(arm.name == name for arm in arms) > 1:
             raise UserError(f"--arms {text}: {name} appears twice; give each arm once")
     return sorted(arms, key=lambda arm: arm.name != "vanilla")
 
 
-def _split(text: str) -> list[tuple[str, dict[str, Any] | None]]:
+def _split(text: str, engine: Engine) -> list[tuple[str, dict[str, Any] | None]]:
     """Split at the commas that are outside of a JSON value."""
     found: list[tuple[str, dict[str, Any] | None]] = []
     at = 0
@@ -83,7 +80,7 @@ def _split(text: str) -> list[tuple[str, dict[str, Any] | None]]:
                 f"--arms {text}: no arm name at character {at + 1}; allowed: {', '.join(KNOWN)}"
                 " or NAME={JSON}, with commas between"
             )
-        config, at = _config(text, name.group(), name.end())
+        config, at = _config(text, name.group(), name.end(), engine)
         found.append((name.group(), config))
         if at == len(text):
             return found
@@ -92,7 +89,7 @@ def _split(text: str) -> list[tuple[str, dict[str, Any] | None]]:
         at += 1
 
 
-def _config(text: str, name: str, at: int) -> tuple[dict[str, Any] | None, int]:
+def _config(text: str, name: str, at: int, engine: Engine) -> tuple[dict[str, Any] | None, int]:
     if text[at : at + 1] != "=":
         return None, at
     try:
@@ -102,19 +99,20 @@ def _config(text: str, name: str, at: int) -> tuple[dict[str, Any] | None, int]:
     if not isinstance(config, dict):
         raise UserError(
             f"--arms {name}={text[at + 1 :]}: not a JSON object; quote it for the shell, as in"
-            f""" '{name}={{"method": "ngram"}}'"""
+            f" '{name}={engine.example}'"
         )
     return config, end
 
 
-def _make(name: str, config: dict[str, Any] | None, options: Options) -> Arm:
+def _make(name: str, config: dict[str, Any] | None, options: Options, engine: Engine) -> Arm:
     if config is not None:
+        engine.check(name, config)
         return Arm(name, config)
     tree: dict[str, Any] = {"tree_shape": options.tree} if options.tree else {}
     if name == "vanilla":
         return Arm(name)
     if name == "ngram":
-        return Arm(name, dict(NGRAM))
+        return Arm(name, dict(engine.ngram))
     if name == "prompt_lookup":
         return Arm(name, {"method": "longspec", "proposer": "prompt_lookup", **tree})
     if name != "longspec":

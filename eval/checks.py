@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from .arms import Arm
+from .engines import engine_of
 from .errors import UserError
 from .options import Options
 
@@ -35,6 +37,7 @@ def check(options: Options, arms: list[Arm]) -> None:
         _check_own_server(options, arms)
     else:
         _check_running_server(options, arms)
+    _check_source(options)
     _check_length(options.output_len, context_limit(options))
     _check_writable(options.output_dir)
 
@@ -72,6 +75,31 @@ def _check_running_server(options: Options, arms: list[Arm]) -> None:
     if len(arms) > 1:
         names = ",".join(arm.name for arm in arms)
         raise UserError(f"--arms {names}: --base-url measures one arm; give one name")
+
+
+def _check_source(options: Options) -> None:
+    file, folder = options.metrics_source == "file", options.metrics_file_dir
+    if (file or folder) and not engine_of(options.engine).export:
+        flag = "--metrics-source file" if file else f"--metrics-file-dir {folder}"
+        raise UserError(
+            f"{flag}: {options.engine} writes no file of its requests; leave it out, or give"
+            " --engine sglang"
+        )
+    if folder and not options.base_url:
+        raise UserError(
+            f"--metrics-file-dir {folder}: for --base-url only; servers of ours write below"
+            " --output-dir, leave it out"
+        )
+    if file and options.base_url and not folder:
+        raise UserError(
+            "--metrics-source file: with --base-url needs the folder that the server exports to;"
+            " give --metrics-file-dir DIR"
+        )
+    if folder and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
+        raise UserError(
+            f"--metrics-file-dir {folder}: no folder that can be read; give the one of the server's"
+            " --export-metrics-to-file-dir"
+        )
 
 
 def context_limit(options: Options) -> int | None:

@@ -36,13 +36,15 @@ class _Seen:
     first: float | None = None
     text: list[str] = field(default_factory=list)
     finish_reason: str | None = None
+    request_id: str | None = None
     usage: Any = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def take(self, chunk: Any) -> None:
+        self.request_id = chunk.id
+        self.extra |= {k: v for k, v in (chunk.model_extra or {}).items() if v is not None}
         if chunk.usage is not None:
             self.usage = chunk.usage
-            self.extra = chunk.model_extra or {}
         for choice in chunk.choices:
             self.finish_reason = choice.finish_reason or self.finish_reason
             if choice.delta.content:
@@ -129,6 +131,7 @@ class Driver:
             seed=self.options.seed,
             stream=True,
             stream_options={"include_usage": True},
+            extra_body=self.reader.request,
         )
         async for chunk in stream:
             seen.take(chunk)
@@ -140,7 +143,7 @@ class Driver:
         record.latency_ms = 1e3 * (ended - seen.started)
         record.ttft_ms = 1e3 * (seen.first - seen.started) if seen.first else None
         record.text, record.finish_reason = "".join(seen.text), seen.finish_reason
-        record.text_sha256 = sha256(record.text)
+        record.text_sha256, record.request_id = sha256(record.text), seen.request_id
         if seen.usage is None:
             record.error = "the server sent no usage, so tokens cannot be counted"
             return

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel
 
-from .summary import ArmRun, of_records, totals
+from .metrics import gap
+from .runs import ArmRun, lengths_by_source, of_records, totals
 
 _LOOP = re.compile(r"(.{1,150}?)\1{3,}.{0,150}$", re.DOTALL)
+SOURCES_DIFFER = 0.05  # of an acceptance length
 LOOP_CHARACTERS = 120  # shorter repetitions are found in sound answers, such as tables
 
 
@@ -29,7 +31,8 @@ def loops(text: str) -> bool:
 
 def inspect(run: ArmRun) -> list[Warned]:
     """All warnings of an arm."""
-    found = [*_errors(run), *_lengths(run), *_loops(run), *_positions(run), *_counters(run)]
+    checks = (_errors, _lengths, _loops, _positions, _counters, _files, _sources)
+    found = [warned for check in checks for warned in check(run)]
     return [Warned(name=name, arm=run.name, message=message) for name, message in found]
 
 
@@ -67,7 +70,7 @@ def _loops(run: ArmRun) -> Found:
 
 def _positions(run: ArmRun) -> Found:
     spec = totals(run)
-    if sum(spec.per_position) != spec.accepted:
+    if spec.accepted is not None and sum(spec.per_position) != spec.accepted:
         yield (
             "positions_do_not_add_up",
             f"the sum over positions is {sum(spec.per_position)}, accepted is {spec.accepted}",
@@ -87,7 +90,8 @@ def _counters(run: ArmRun) -> Found:
         return
     mine, server = of_records(run.records), run.counters
     names = ["completion_tokens"] + (["steps", "drafted", "accepted"] if run.told else [])
-    off = [n for n in names if getattr(mine, n) != getattr(server, n)]
+    counted = [name for name in names if getattr(server, name) is not None]
+    off = [n for n in counted if getattr(mine, n) != getattr(server, n)]
     if off:
         told = "; ".join(f"{n} {getattr(mine, n)} and {getattr(server, n)}" for n in off)
         yield (
@@ -95,3 +99,27 @@ def _counters(run: ArmRun) -> Found:
             f"sums over requests and the server's counters differ: {told}; did another client"
             " use the server?",
         )
+
+
+def _files(run: ArmRun) -> Found:
+    if run.not_filed:
+        yield (
+            "file_incomplete",
+            f"{len(run.not_filed)} of {len(run.good)} requests are not in the server's files of"
+            f" request metrics; the first: {run.not_filed[0].prompt_id}",
+        )
+
+
+def _sources(run: ArmRun) -> Found:
+    lengths = lengths_by_source(run)
+    apart = gap(list(lengths.values()))
+    if apart is None or apart <= SOURCES_DIFFER:
+        return
+    told = ", ".join(f"{name} {length:.3f}" for name, length in lengths.items())
+    bare = run.counters is not None and run.counters.accepted is None
+    why = "; the server's counts the first token of an answer and not what was cut at its end"
+    yield (
+        "sources_differ",
+        f"acceptance lengths differ by {apart:.1%}, more than {SOURCES_DIFFER:.0%}: {told}"
+        + why * (bare and "server" in lengths),
+    )

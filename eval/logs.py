@@ -11,15 +11,18 @@ from .errors import one_line
 WIDTH = 300  # of one line
 TAIL_BYTES = 200_000
 
-_PROCESS = re.compile(r"^\(\w+ pid=\d+\) ?")
+_PROCESS = re.compile(r"^(\(\w+ pid=\d+\)|\[[\d-]+ [\d:]+[^\]]*\]) ?")  # vLLM's, SGLang's
 _HEAD = re.compile(r"^(DEBUG|INFO|WARNING|ERROR) [\d-]+ [\d:]+ \[[^\]]*\] ?")
-_NOISE = re.compile(r"\s+For further information visit|\s*warnings\.warn\(|.*\wWarning: ")
+_NOISE = re.compile(
+    r"\s+For further information visit|\s*warnings\.warn\(|.*\wWarning: "
+    r"|Received sigquit from a child process|kill_process_tree called"  # follow an error
+)
 _ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception): \S")
 
 
 def last_line(log: Path) -> str:
     """The newest line that says something, for progress."""
-    told = (_bare(line).strip() for line in reversed(_lines(log)) if not _NOISE.match(line))
+    told = (_HEAD.sub("", line).strip() for line in reversed(_lines(log)) if not _NOISE.match(line))
     return next(filter(None, told), "")
 
 
@@ -33,18 +36,16 @@ def last_words(log: Path, count: int = 3) -> str:
 
 
 def _lines(log: Path) -> list[str]:
+    """The last lines, without the name of the process at their head."""
     with suppress(OSError):
-        return log.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+        text = log.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
+        return [_PROCESS.sub("", line) for line in text.splitlines()]
     return []
-
-
-def _bare(line: str) -> str:
-    return _HEAD.sub("", _PROCESS.sub("", line))
 
 
 def _telling(line: str) -> str:
     """The line without its head; nothing for what is below an error, or a warning of Python's."""
-    head = _HEAD.match(_PROCESS.sub("", line))
+    head = _HEAD.match(line)
     if (head and head.group(1) != "ERROR") or _NOISE.match(line):
         return ""
-    return _bare(line)
+    return _HEAD.sub("", line)

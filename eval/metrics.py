@@ -41,14 +41,19 @@ def effective_acceptance_length(requests: Sequence[tuple[int, int, int]]) -> flo
     return ratio(tokens, decode)
 
 
-def acceptance_rate(drafted: int, accepted: int) -> float | None:
+def acceptance_rate(drafted: int | None, accepted: int | None) -> float | None:
     """``accepted / drafted``; with a tree, drafted counts all nodes but the root."""
-    return ratio(accepted, drafted)
+    return None if accepted is None or drafted is None else ratio(accepted, drafted)
 
 
-def path_acceptance_rate(steps: int, accepted: int, depth: int | None) -> float | None:
+def path_acceptance_rate(steps: int, accepted: int | None, depth: int | None) -> float | None:
     """``accepted / (steps x depth)``: the share of the longest possible path."""
-    return ratio(accepted, steps * depth) if depth else None
+    return None if accepted is None or depth is None else ratio(accepted, steps * depth)
+
+
+def gap(values: Sequence[float]) -> float | None:
+    """``(largest - smallest) / smallest``, None for less than two values."""
+    return ratio(max(values) - min(values), min(values)) if len(values) > 1 else None
 
 
 def trim(per_position: Sequence[int]) -> list[int]:

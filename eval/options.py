@@ -19,6 +19,12 @@ DEFINITIONS = """definitions:
                         (completion tokens - 1) / all decode steps
   acceptance rate AR    accepted / drafted tokens; drafted counts every tree node but the
                         root; beside it the path rate accepted / (steps x depth)
+  source                where these come from. response: what the server tells with each answer;
+                        server: its counters before and after; file: a line per request that it
+                        writes.  SGLang counts every decode step as a step (compare engines by
+                        the effective AL) and every node that the tree may have as drafted; its
+                        counters know no accepted tokens: their AL is completion tokens / steps,
+                        with the first token of each answer and without what was cut at its end
   joint p_i             P(at least i accepted) = per_pos[i] / steps
   conditional p_i       per_pos[i] / per_pos[i-1], with per_pos[0] = steps
   throughput            completion tokens / wall time of the measured window
@@ -41,14 +47,16 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    engine: str = _field("vllm", "engine that serves", "vllm", pattern="^vllm$")
+    engine: str = _field(
+        "vllm", "engine that serves: vllm or sglang", "vllm or sglang", pattern="^(vllm|sglang)$"
+    )
     model: str | None = _field(None, "target: a folder or a model name")
     draft: Path | None = _field(None, "draft folder, for the arm longspec")
     arms: str | None = _field(
         None,
         "comma-separated arms: vanilla, longspec, prompt_lookup, ngram, or NAME={speculative"
-        " config as JSON}; vanilla runs first (default: vanilla, and longspec with"
-        " --draft)",
+        " config as JSON; for sglang its flags, with underscores}; vanilla runs first (default:"
+        " vanilla, and longspec with --draft)",
     )
     base_url: str | None = _field(None, "measure a server that already runs (one arm)")
     dataset: str = _field("builtin", "builtin, or the path of a JSONL file with turns or prompt")
@@ -68,6 +76,16 @@ class Options(BaseModel):
         "rounds; arms alternate within each, servers restart",
         "a whole number of at least 1",
         ge=1,
+    )
+    metrics_source: str = _field(
+        "response",
+        "whose numbers of speculation lead: server, response or file (sglang only); the acceptance"
+        " lengths of all that are there are compared",
+        "server, response or file",
+        pattern="^(server|response|file)$",
+    )
+    metrics_file_dir: Path | None = _field(
+        None, "where the server of --base-url exports its request metrics to"
     )
     output_dir: Path = _field(Path("results/speed_bench"), "where results and logs are written")
     tree_shape: str | None = _field(

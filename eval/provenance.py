@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,17 @@ import psutil
 
 from .options import Options
 
-_PACKAGES = ("longspec-plugin", "vllm", "torch", "transformers", "openai", "numpy", "scipy")
-_VARIABLES = re.compile(r"(VLLM|OMP|MKL|KMP|GOMP|CUDA|HF_HUB|LONGSPEC)_")
+_PACKAGES = (
+    "longspec-plugin",
+    "vllm",
+    "sglang",
+    "torch",
+    "transformers",
+    "openai",
+    "numpy",
+    "scipy",
+)
+_VARIABLES = re.compile(r"(VLLM|SGLANG|OMP|MKL|KMP|GOMP|CUDA|HF_HUB|LONGSPEC)_")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 
 
@@ -73,14 +83,20 @@ def _revision() -> dict[str, Any]:
     return {"commit": commit, "changed": bool(changed) if commit else None}
 
 
+@cache
+def gpus() -> list[str]:
+    """NVIDIA GPUs of this machine, with their memory."""
+    listed = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    return listed.splitlines() if listed else []
+
+
 def _hardware() -> dict[str, Any]:
-    gpus = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     return {
         "cpu": _cpu_name(),
         "cores": psutil.cpu_count(logical=True),
         "cores_allowed": sorted(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpus": gpus.splitlines() if gpus else [],
+        "gpus": gpus(),
         "system": platform.platform(),
     }
 

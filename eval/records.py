@@ -21,6 +21,7 @@ class RequestRecord(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str | None = None
+    request_id: str | None = Field(default=None, description="the server's name of the request")
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     latency_ms: float | None = None

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .guards import Warned
+from .metrics import gap
 from .options import DEFINITIONS
 from .summary import ArmResult, Identical, Speedup
 
@@ -92,20 +93,36 @@ def _split(arm: ArmResult) -> dict[str, str]:
     return {f"{p} ms (share)": f"{mean[p + '_ms']:.1f} ({share.get(p, 0):.0%})" for p in parts}
 
 
-def _names(columns: list[dict[str, str]]) -> list[str]:
-    """Every line that some arm has, in order."""
-    return list(dict.fromkeys(name for column in columns for name in column))
+def _lines(columns: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+    """Every line that some arm has, in order, with a dash where another has none."""
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    return {name: [column.get(name, "-") for column in columns.values()] for name in names}
+
+
+def _print(title: str, columns: dict[str, dict[str, str]], console: Console) -> None:
+    table = Table("", *columns, title=title)
+    for name, cells in _lines(columns).items():
+        table.add_row(name, *cells)
+    console.print(table, markup=False)
 
 
 def print_table(results: Results, console: Console) -> None:
     """The table for people: arms beside each other, then the warnings."""
-    columns = [rows(arm) for arm in results.arms]
-    table = Table("", *(arm.name for arm in results.arms), title="speed_bench")
-    for name in _names(columns):
-        table.add_row(name, *(column.get(name, "-") for column in columns))
-    console.print(table, markup=False)
+    _print("speed_bench", {arm.name: rows(arm) for arm in results.arms}, console)
+    if told := _sources(results):
+        _print("AL by source", told, console)
     for warned in results.warnings:
         console.print(f"warning: {_line(warned)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _sources(results: Results) -> dict[str, dict[str, str]]:
+    """Of arms whose acceptance length several sources tell: each, and how far they are apart."""
+    told = {arm.name: arm.acceptance_length_per_source for arm in results.arms}
+    return {
+        arm: {**{s: number(v, 3) for s, v in lengths.items()}, "apart by": f"{apart:.1%}"}
+        for arm, lengths in told.items()
+        if (apart := gap(list(lengths.values()))) is not None
+    }
 
 
 def _line(warned: Warned) -> str:
@@ -114,22 +131,13 @@ def _line(warned: Warned) -> str:
 
 def markdown(results: Results) -> str:
     """report.md."""
-    import pandas as pd
-
-    columns = [rows(arm) for arm in results.arms]
-    names = _names(columns)
-    table = pd.DataFrame(
-        {
-            arm.name: [c.get(n, "-") for n in names]
-            for arm, c in zip(results.arms, columns, strict=True)
-        },
-        index=names,
-    )
     source = json.dumps(results.provenance, indent=2)
     parts = [
         "# Speed benchmark",
         "" if results.complete else "**The run was stopped early; these are its parts.**",
-        table.to_markdown(disable_numparse=True),
+        _table({arm.name: rows(arm) for arm in results.arms}),
+        "## Acceptance length by source",
+        _table(_sources(results)) or "No two sources tell of it.",
         "## Acceptance length by category",
         _categories(results),
         "## Warnings",
@@ -142,11 +150,15 @@ def markdown(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _categories(results: Results) -> str:
+def _table(columns: dict[str, dict[str, str]]) -> str:
+    """Markdown; nothing without columns."""
     import pandas as pd
 
+    frame = pd.DataFrame.from_dict(_lines(columns), orient="index", columns=list(columns))
+    return str(frame.to_markdown(disable_numparse=True) or "")
+
+
+def _categories(results: Results) -> str:
     told = {a.name: a.acceptance_length_per_category for a in results.arms}
-    told = {name: lengths for name, lengths in told.items() if lengths}
-    if not told:
-        return "No server told of each request."
-    return str(pd.DataFrame(told).map(number).to_markdown(disable_numparse=True))
+    columns = {arm: {c: number(v) for c, v in each.items()} for arm, each in told.items() if each}
+    return _table(columns) or "No server told of each request."

@@ -1,15 +1,11 @@
-"""Starts ``vllm serve`` for an arm, waits until it serves, and stops all of its processes."""
+"""Starts the server of an arm, waits until it serves, and stops all of its processes."""
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,11 +16,11 @@ import httpx
 import psutil
 
 from .arms import Arm
+from .engines import HOST, engine_of
 from .errors import UserError
 from .logs import last_line, last_words
 from .options import Options
 
-HOST = "127.0.0.1"
 POLL_SECONDS = 0.5  # between two looks at a server that starts
 Show = Callable[[str], None]
 
@@ -46,15 +42,6 @@ class Server:
             raise UserError(death_notice(self.process, self.log))
 
 
-def executable() -> str:
-    """``vllm`` beside the running Python, else on PATH."""
-    beside = Path(sys.executable).with_name("vllm")
-    found = str(beside) if beside.is_file() else shutil.which("vllm")
-    if not found:
-        raise UserError("vllm: not found beside Python or on PATH; run pip install vllm")
-    return found
-
-
 def choose_port(asked: int | None) -> int:
     """The asked port if it is free, else one that the system gives."""
     with socket.socket() as probe:
@@ -69,23 +56,20 @@ def choose_port(asked: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def command(options: Options, arm: Arm, port: int) -> list[str]:
-    """The server's command line."""
-    line = [executable(), "serve", str(options.model), "--host", HOST, "--port", str(port)]
-    if options.dtype:
-        line += ["--dtype", options.dtype]
-    if options.max_model_len:
-        line += ["--max-model-len", str(options.max_model_len)]
-    if arm.config is not None:
-        line += ["--speculative-config", json.dumps(arm.config)]
-        line += ["--per-request-spec-decode-metrics", "detailed"]
-    return line + shlex.split(options.server_args)
+def command(options: Options, arm: Arm, port: int, export: Path | None = None) -> list[str]:
+    """The server's command line; it writes a line per request below ``export``."""
+    engine = engine_of(options.engine)
+    folder = [*engine.export, str(export.absolute())] if export else []
+    return engine.command(options, arm.config, port) + folder
 
 
-def environment(options: Options, trace: Path | None = None) -> dict[str, str]:
-    """The caller's environment, with what a local model on a CPU needs."""
-    env = dict(os.environ)
-    env.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
+def environment(
+    options: Options, arm: Arm | None = None, trace: Path | None = None
+) -> dict[str, str]:
+    """The caller's environment, with what the engine, the arm and a local model need."""
+    engine = engine_of(options.engine)
+    env = {**engine.defaults(options), **os.environ}
+    env |= engine.variables(arm.config if arm else None)
     if options.model and Path(options.model).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
     if trace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,13 +18,15 @@ from .arms import Arm, parse_arms
 from .checks import writing
 from .console import Show, showing
 from .datasets import Prompt, chosen, load, spread
+from .engines import engine_of
 from .errors import Terminated, UserError
 from .guards import Warned, inspect
 from .options import Options, parse
 from .provenance import collect
 from .records import RecordFile, RequestRecord
 from .report import Results, print_table, write
-from .summary import ArmRun, summarise
+from .runs import ArmRun
+from .summary import summarise
 from .timesplit import read_cycles
 from .window import Window
 
@@ -39,15 +42,16 @@ class Bench:
         )
         checks.check(options, self.arms)
         self.port = None if options.base_url else server.choose_port(options.port)
-        self.runs = {arm.name: ArmRun(arm.name, arm.depth) for arm in self.arms}
+        source = options.metrics_source
+        self.runs = {arm.name: ArmRun(arm.name, arm.depth, source) for arm in self.arms}
         self.too_long: dict[str, list[str]] = {}
-        commands = {arm.name: self._command(arm) for arm in self.arms if self.port}
+        commands = {arm.name: self._shown_command(arm) for arm in self.arms if self.port}
         self.provenance = collect(options, commands, server.environment(options))
         with writing(options.output_dir):
             self.file = RecordFile(options.output_dir / "requests.jsonl")
         for arm in self.arms:  # an earlier run's logs would be taken for this one's
             for old in (options.output_dir / "logs").glob(f"{arm.name}.*"):
-                old.unlink()
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
 
     def run(self) -> None:
         """Measure, and write what there is even when stopped early."""
@@ -61,15 +65,24 @@ class Bench:
             if any(run.records for run in self.runs.values()):
                 self._report(complete)
 
-    def _command(self, arm: Arm) -> list[str]:
-        return server.command(self.options, arm, self.port or 0)
+    def _command(self, arm: Arm, round_: int) -> list[str]:
+        return server.command(self.options, arm, self.port or 0, self._export(arm, round_))
+
+    def _shown_command(self, arm: Arm) -> list[str]:
+        """The command of the first round, with the variables that belong to the arm."""
+        variables = engine_of(self.options.engine).variables(arm.config)
+        env = (
+            ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
+        )
+        return env + self._command(arm, 0)
 
     def _round(self, arm: Arm, round_: int) -> None:
         many = self.options.rounds > 1
         label = f"{arm.name} {round_ + 1}/{self.options.rounds}" if many else arm.name
         turns = sum(len(prompt.turns) for prompt in self.prompts)
         with showing(label, turns) as show, self._server(arm, round_, show) as running:
-            window = Window(self.options, running, self.runs[arm.name], round_)
+            export = self._export(arm, round_)
+            window = Window(self.options, running, self.runs[arm.name], round_, export)
             prompts, long = window.fitting(self.prompts)
             if long:
                 self.too_long[arm.name] = long
@@ -98,6 +111,16 @@ class Bench:
             return None
         return self.options.output_dir / "logs" / f"{arm.name}.trace.jsonl"
 
+    def _export(self, arm: Arm, round_: int) -> Path | None:
+        """Where the server writes a line per request, if anywhere."""
+        if self.options.base_url:
+            return self.options.metrics_file_dir
+        return self._log(arm, round_, "metrics") if self.options.metrics_source == "file" else None
+
+    def _log(self, arm: Arm, round_: int, kind: str) -> Path:
+        later = f".{round_ + 1}" if round_ else ""
+        return self.options.output_dir / "logs" / f"{arm.name}{later}.{kind}"
+
     @contextmanager
     def _server(self, arm: Arm, round_: int, show: Show) -> Iterator[server.Server]:
         if self.options.base_url:
@@ -105,10 +128,9 @@ class Bench:
             return
         # Asked for again in each round: the port may have been taken since.
         self.port = server.choose_port(self.options.port)
-        later = f".{round_ + 1}" if round_ else ""
-        log = self.options.output_dir / "logs" / f"{arm.name}{later}.log"
-        env = server.environment(self.options, self._trace(arm))
-        line, wait = self._command(arm), self.options.startup_timeout
+        log = self._log(arm, round_, "log")
+        env = server.environment(self.options, arm, self._trace(arm))
+        line, wait = self._command(arm, round_), self.options.startup_timeout
         try:
             with server.running(line, env, log, self.port, wait, show.status) as running:
                 yield running

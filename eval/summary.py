@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
@@ -12,29 +10,8 @@ from pydantic import BaseModel
 from . import metrics
 from .readers import Counters
 from .records import RequestRecord
+from .runs import ArmRun, lengths_by_source, of_records, totals
 from .timesplit import time_split
-
-
-@dataclass
-class ArmRun:
-    """What one arm left behind, over all rounds."""
-
-    name: str
-    depth: int | None = None
-    records: list[RequestRecord] = field(default_factory=list)
-    seconds: float = 0.0
-    counters: Counters | None = None
-    cycles: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def good(self) -> list[RequestRecord]:
-        """Records without an error."""
-        return [record for record in self.records if not record.error]
-
-    @property
-    def told(self) -> bool:
-        """Whether the server told of each request's speculation."""
-        return any(record.steps is not None for record in self.records)
 
 
 class Spread(BaseModel):
@@ -78,8 +55,8 @@ class ArmResult(BaseModel):
     seconds: float
     throughput_tok_s: float | None
     steps: int
-    drafted: int
-    accepted: int
+    drafted: int | None
+    accepted: int | None
     acceptance_length: AcceptanceLength
     acceptance_rate: float | None
     acceptance_rate_path: float | None
@@ -91,25 +68,8 @@ class ArmResult(BaseModel):
     speedup_decode: Speedup | None
     identical_to_vanilla: Identical | None
     acceptance_length_per_category: dict[str, float | None]
+    acceptance_length_per_source: dict[str, float]
     time_split: dict[str, Any] | None
-
-
-def totals(run: ArmRun) -> Counters:
-    """Speculation summed over requests, or the counters where requests do not tell."""
-    if not run.told:
-        return run.counters or Counters()
-    return of_records(run.good)
-
-
-def of_records(records: Sequence[RequestRecord]) -> Counters:
-    """Sums over requests in the form of the server's counters."""
-    return Counters(
-        sum(r.steps or 0 for r in records),
-        sum(r.drafted or 0 for r in records),
-        sum(r.accepted or 0 for r in records),
-        metrics.trim(metrics.add_positions([r.per_position or [] for r in records])),
-        sum(r.completion_tokens for r in records),
-    )
 
 
 def summarise(run: ArmRun, vanilla: ArmRun | None) -> ArmResult:
@@ -138,19 +98,23 @@ def summarise(run: ArmRun, vanilla: ArmRun | None) -> ArmResult:
         speedup_decode=_speedup(run, vanilla, "tpot_ms"),
         identical_to_vanilla=_identical(run, vanilla),
         acceptance_length_per_category=_categories(run),
+        acceptance_length_per_source=lengths_by_source(run),
         time_split=time_split(run.cycles),
     )
 
 
 def _lengths(run: ArmRun, spec: Counters) -> AcceptanceLength:
-    if run.told or not spec.steps:
-        each = [(r.completion_tokens, r.steps or 0, r.accepted or 0) for r in run.good]
-    else:  # all that is known is the sum: one request that is as long as all together
+    if run.by_request or not spec.steps:
+        each = [(r.completion_tokens, r.steps or 0, r.accepted or 0) for r in run.counted]
+    elif spec.accepted is not None:
+        # All that is known is the sum: one request that is as long as all together.
         tokens = sum(max(r.completion_tokens - 1, 0) for r in run.good) + 1
         each = [(tokens, spec.steps, spec.accepted)]
-    told = [(steps, accepted) for _, steps, accepted in each] if run.told else []
+    else:
+        each = []
+    told = [(steps, accepted) for _, steps, accepted in each] if run.by_request else []
     return AcceptanceLength(
-        pooled=metrics.acceptance_length(spec.steps, spec.accepted),
+        pooled=spec.acceptance_length,
         macro=metrics.macro_acceptance_length(told),
         effective=metrics.effective_acceptance_length(each),
     )
@@ -158,13 +122,13 @@ def _lengths(run: ArmRun, spec: Counters) -> AcceptanceLength:
 
 def _categories(run: ArmRun) -> dict[str, float | None]:
     """Pooled AL of each category, where requests tell."""
-    if not run.told:
+    if not run.by_request:
         return {}
     groups: dict[str, list[RequestRecord]] = {}
-    for record in run.good:
+    for record in run.counted:
         groups.setdefault(record.category, []).append(record)
     sums = {name: of_records(group) for name, group in sorted(groups.items())}
-    return {n: metrics.acceptance_length(s.steps, s.accepted) for n, s in sums.items()}
+    return {name: counted.acceptance_length for name, counted in sums.items()}
 
 
 def _speedup(run: ArmRun, vanilla: ArmRun | None, of: str) -> Speedup | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import httpx
 
@@ -15,17 +16,26 @@ from .errors import UserError
 from .options import Options
 from .readers import Counters, reader_of
 from .records import RequestRecord
+from .runs import ArmRun
 from .server import Server
-from .summary import ArmRun
 
 SETTLE_SECONDS = 0.3  # the server counts its last step just after the client has seen it
+EXPORT_SECONDS = 2.0  # and writes of a request just after its answer
 
 
 class Window:
     """Measures prompts on one server and adds what it finds to an ``ArmRun``."""
 
-    def __init__(self, options: Options, server: Server, run: ArmRun, round_: int) -> None:
+    def __init__(
+        self,
+        options: Options,
+        server: Server,
+        run: ArmRun,
+        round_: int,
+        export: Path | None = None,
+    ) -> None:
         self.options, self.server, self.run, self.round = options, server, run, round_
+        self.export = export
         self.reader = reader_of(options.engine)
         asked = options.model if server.process is None else None
         self.model, self.limit = served_model(server.url, asked)
@@ -64,6 +74,7 @@ class Window:
             asyncio.run(self._driver().drive(prompts, self.run.name, self.round, keep))
         finally:
             self.run.seconds += time.perf_counter() - started
+            self._read_export()
         time.sleep(SETTLE_SECONDS)
         after = self._counters()
         if before is not None and after is not None:
@@ -78,6 +89,20 @@ class Window:
             return self.reader.counters(answer.raise_for_status().text)
         except (httpx.HTTPError, ValueError):
             return None
+
+    def _read_export(self) -> None:
+        """Join what the server wrote with our requests; warm-ups and strangers have other ids."""
+        if self.export is None:
+            return
+        filed = self.run.filed = self.run.filed or {}
+        until = time.monotonic() + EXPORT_SECONDS
+        while True:
+            found = self.reader.of_folder(self.export)
+            ours = [record.request_id or "" for record in self.run.good]
+            filed.update({name: found[name] for name in ours if name in found})
+            if not self.run.not_filed or time.monotonic() > until:
+                return
+            time.sleep(0.1)
 
     def _tokens(self, prompt: Prompt) -> int | None:
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt.turns[0]}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,6 +17,8 @@ _TOKENS = "vllm:generation_tokens_total"
 
 class VllmReader:
     """Reads vLLM 0.32 and later."""
+
+    request: dict[str, Any] | None = None
 
     def counters(self, exposition: str) -> Counters | None:
         """Sum over the ``engine`` label, since every data-parallel engine has its own counters."""
@@ -48,3 +51,7 @@ class VllmReader:
             accepted=found["num_accepted_draft_tokens"],
             per_position=at_least(found["acceptance_histogram"]),
         )
+
+    def of_folder(self, folder: Path) -> dict[str, SpecStats]:
+        """vLLM writes no such files."""
+        return {}

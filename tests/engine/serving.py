@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from eval.server import choose_port, executable, running
+from eval.engines.vllm import executable
+from eval.server import choose_port, running
 
 COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")
 BLOCKS = ("--block-size", "32")  # small blocks, so that short prompts leave whole ones behind

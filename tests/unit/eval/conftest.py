@@ -13,3 +13,4 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.stop, "__defaults__", (0.3,))
     monkeypatch.setattr(server, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(window, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(window, "EXPORT_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""Stands in for ``vllm serve``: starts children, then serves, dies or waits, as told."""
+"""Stands in for an engine: starts children, then serves, dies or waits, as told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from .fake import Script, serving
+from .fake_sglang import SglangScript
 
 CHILD = """
 import signal, subprocess, sys, time
@@ -23,9 +24,11 @@ time.sleep(100)
 
 def main() -> None:
     """DUMMY_MODE: serve, slow, die (at once), die_later (after five answers) or hang."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--port", type=int)
-    port = parser.parse_known_args()[0].port
+    parser.add_argument("--export-metrics-to-file-dir", type=Path)
+    told = parser.parse_known_args()[0]
+    port, export = told.port, told.export_metrics_to_file_dir
     mode, pids = os.environ["DUMMY_MODE"], Path(os.environ["DUMMY_PIDS"])
     if mode == "die":
         print("loading\n\nValueError: the draft is for another target", flush=True)
@@ -37,7 +40,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # leaves its children behind
     if mode == "hang":
         time.sleep(100)
-    script = Script(delay=0.2 if mode == "slow" else 0.0)
+    delay = 0.2 if mode == "slow" else 0.0
+    sglang = "--enable-metrics" in sys.argv
+    script = SglangScript(delay=delay, export=export) if sglang else Script(delay=delay)
     with serving(script, port):
         while mode in ("serve", "slow") or len(script.seen) < 5:
             time.sleep(0.02)

@@ -33,7 +33,8 @@ class Script:
     def add(self, name: str, count: int) -> None:
         self.totals[name] = self.totals.get(name, 0) + count
 
-    def count(self) -> None:
+    def count(self, name: str) -> None:
+        """The server's sums after a request, which it calls ``name``."""
         self.add("vllm:generation_tokens_total", len(self.words) + self.strangers)
         for j, steps in enumerate(self.histogram or []):
             self.add(f"{METRIC}drafts_total", steps)
@@ -52,6 +53,11 @@ class Script:
             "num_accepted_draft_tokens": sum(j * n for j, n in enumerate(self.histogram)),
             "acceptance_histogram": self.histogram,
         }
+
+    def ends(self, body: dict[str, Any], usage: dict[str, int]) -> Iterator[dict[str, Any]]:
+        """The chunks after the text: what they hold beside the usual."""
+        extra = {"metrics": {"speculative_decoding": s}} if (s := self.speculation()) else {}
+        yield {"usage": usage, **extra}
 
     def exposition(self) -> str:
         """Two engines that did half each, and a created sample that must not be counted."""
@@ -104,12 +110,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send('{"error": {"message": "scripted failure"}}', status=500)
             return
         time.sleep(self.script.delay)
-        self.script.count()
-        self._send("".join(f"data: {c}\n\n" for c in self._chunks()), "text/event-stream")
+        name = f"chat-{len(self.script.seen)}"
+        self.script.count(name)
+        chunks = "".join(f"data: {chunk}\n\n" for chunk in self._chunks(name, body))
+        self._send(chunks, "text/event-stream")
 
-    def _chunks(self) -> Iterator[str]:
+    def _chunks(self, name: str, body: dict[str, Any]) -> Iterator[str]:
         script = self.script
-        base = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "fake"}
+        base = {"id": name, "object": "chat.completion.chunk", "created": 1, "model": "fake"}
         for word in script.words:
             choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
             yield json.dumps({**base, "choices": [choice]})
@@ -117,8 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         yield json.dumps({**base, "choices": [choice]})
         done, asked = len(script.words), script.prompt_tokens
         usage = {"prompt_tokens": asked, "completion_tokens": done, "total_tokens": asked + done}
-        extra = {"metrics": {"speculative_decoding": s}} if (s := script.speculation()) else {}
-        yield json.dumps({**base, "choices": [], "usage": usage, **extra})
+        for last in script.ends(body, usage):
+            yield json.dumps({**base, "choices": [], **last})
         yield "[DONE]"
 
 

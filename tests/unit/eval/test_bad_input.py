@@ -28,7 +28,7 @@ OPTIONS = [
     ("--rounds -1", f"--rounds -1: {WHOLE}"),
     ("--temperature -0.5", "--temperature -0.5: expected a number from 0 to 2"),
     ("--temperature warm", "--temperature warm: expected a number from 0 to 2"),
-    ("--engine sglang", "--engine sglang: expected vllm"),
+    ("--engine tgi", "--engine tgi: expected vllm or sglang"),
     (
         "--tree-shape 4,0,1",
         "--tree-shape 4,0,1: expected whole numbers of at least 1 with commas between",
@@ -89,6 +89,47 @@ OPTIONS = [
     ),
     ("--base-url http://h:1 --port 80", f"--port: {OVER}"),
     ("--base-url http://h:1 --trace", f"--trace: {OVER}"),
+    ("--metrics-source best", "--metrics-source best: expected server, response or file"),
+    (
+        f"{TARGET} --metrics-source file",
+        "--metrics-source file: vllm writes no file of its requests; leave it out, or give"
+        " --engine sglang",
+    ),
+    (
+        "--base-url http://h:1 --metrics-file-dir x",
+        "--metrics-file-dir x: vllm writes no file of its requests; leave it out, or give"
+        " --engine sglang",
+    ),
+    (
+        f"--engine sglang {TARGET} --metrics-file-dir x",
+        "--metrics-file-dir x: for --base-url only; servers of ours write below --output-dir,"
+        " leave it out",
+    ),
+    (
+        "--engine sglang --base-url http://h:1 --metrics-source file",
+        "--metrics-source file: with --base-url needs the folder that the server exports to; give"
+        " --metrics-file-dir DIR",
+    ),
+    (
+        "--engine sglang --base-url http://h:1 --metrics-file-dir {tmp}/none",
+        "--metrics-file-dir {tmp}/none: no folder that can be read; give the one of the server's"
+        " --export-metrics-to-file-dir",
+    ),
+    (
+        """--engine sglang --arms x={"method":"ngram"}""",
+        """--arms x={"method": "ngram"}: not for sglang; give "method": "longspec" or"""
+        """ "speculative_algorithm", such as 'x={"speculative_algorithm": "NGRAM"}'""",
+    ),
+    (
+        """--arms x={"speculative_algorithm":"NGRAM"}""",
+        """--arms x={"speculative_algorithm": "NGRAM"}: not for vllm; give "method" (or the"""
+        """ "model" of a draft), such as 'x={"method": "ngram"}'""",
+    ),
+    (
+        "--engine sglang --arms x=[1]",
+        "--arms x=[1]: not a JSON object; quote it for the shell, as in"
+        """ 'x={"speculative_algorithm": "NGRAM"}'""",
+    ),
     ("--base-url http://h:1 --arms a,b", "--arms a,b: --base-url measures one arm; give one name"),
 ]
 
@@ -193,6 +234,17 @@ def test_an_answer_longer_than_the_context(place: Path, capsys: pytest.CaptureFi
     assert found == (
         "--output-len 60: no prompt fits a context of 60 tokens beside it; give a smaller one or"
         " a larger --max-model-len"
+    )
+
+
+def test_no_sglang(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.executable", "/bin/python")
+    line = ["--engine", "sglang", "--model", f"{place}/target", f"--output-dir={place}/out"]
+    assert refused(line, capsys) == (
+        "sglang: not installed for /bin/python; run pip install sglang"
     )
 
 

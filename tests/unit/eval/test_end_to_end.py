@@ -81,6 +81,18 @@ def test_counters_stand_in_where_requests_do_not_tell(tmp_path: Path) -> None:
     assert arm["acceptance_length"] == {"pooled": None, "macro": None, "effective": 1.0}
 
 
+def test_counters_lead_where_the_user_says_so(tmp_path: Path) -> None:
+    line = ["--num-prompts", "2", "--metrics-source", "server"]
+    results = bench(Script(histogram=[1, 0, 1]), tmp_path, *line)
+    arm = results["arms"][0]
+    assert arm["acceptance_length"] == {"pooled": 2.0, "macro": None, "effective": 2.0}
+    assert (arm["steps"], arm["drafted"], arm["accepted"]) == (4, 12, 4)
+    assert arm["joint_per_position"] == [0.5, 0.5]
+    assert arm["acceptance_length_per_category"] == {}
+    assert arm["acceptance_length_per_source"] == {"response": 2.0, "server": 2.0}
+    assert results["warnings"] == []
+
+
 def test_another_client_is_noticed(tmp_path: Path) -> None:
     results = bench(Script(strangers=3), tmp_path, "--num-prompts", "2")
     assert warned(results) == ["counters_differ"]

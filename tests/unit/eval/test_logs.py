@@ -31,6 +31,15 @@ CASES = {
         "last lines: pydantic_core.ValidationError: 1 validation error for ModelConfig"
         " | Value error, 99999 is greater than 8192",
     ),
+    "an error of SGLang's, and what follows from it": (
+        "[2026-11-21 12:48:58] Load weight end. elapsed=3.23 s\n"
+        "[2026-11-21 12:49:03 TP0] Scheduler hit an exception: Traceback\n"
+        "    from sgl_kernel import x\nModuleNotFoundError: No module named 'sgl_kernel'\n\n"
+        "[2026-11-21 12:49:03] Received sigquit from a child process. It usually means a failure.\n"
+        "[2026-11-21 12:49:03] kill_process_tree called: parent_pid=2362\n",
+        "last lines: Scheduler hit an exception: Traceback | from sgl_kernel import x"
+        " | ModuleNotFoundError: No module named 'sgl_kernel'",
+    ),
     "nothing": ("\n", "last lines: "),
 }
 

@@ -16,6 +16,7 @@ import pytest
 
 from eval import server, speed_bench
 from eval.arms import Arm
+from eval.engines import vllm
 from eval.options import parse
 from eval.provenance import collect
 
@@ -27,15 +28,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A target folder, and a ``vllm`` on PATH that runs the dummy."""
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "config.json").write_text("{}")
-    vllm = tmp_path / "bin" / "vllm"
-    vllm.parent.mkdir()
-    vllm.write_text(
+    program = tmp_path / "bin" / "vllm"
+    program.parent.mkdir()
+    program.write_text(
         f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.unit.eval.dummy_server "$@"\n'
     )
-    vllm.chmod(0o755)
+    program.chmod(0o755)
     monkeypatch.setenv("DUMMY_PIDS", str(tmp_path / "pids"))
-    monkeypatch.setenv("PATH", f"{vllm.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(server, "executable", lambda: str(vllm))
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(vllm, "executable", lambda: str(program))
     return tmp_path
 
 
@@ -132,8 +133,8 @@ def test_a_server_that_never_gets_ready(
 def start(place: Path, mode: str) -> subprocess.Popen[str]:
     """The command in a process of its own, which signals can be sent to."""
     program = (
-        "import sys; from eval import server, speed_bench;"
-        f"server.executable = lambda: {str(place / 'bin' / 'vllm')!r};"
+        "import sys; from eval import server, speed_bench; from eval.engines import vllm;"
+        f"vllm.executable = lambda: {str(place / 'bin' / 'vllm')!r};"
         "server.stop.__defaults__ = (0.3,); server.POLL_SECONDS = 0.1; sys.exit(speed_bench.main())"
     )
     return subprocess.Popen(
@@ -205,7 +206,7 @@ def test_the_servers_command_line(place: Path) -> None:
 def test_the_servers_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
     options = parse(line(place))
-    env = server.environment(options, place / "t.jsonl")
+    env = server.environment(options, trace=place / "t.jsonl")
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "4"
     assert env["HF_HUB_OFFLINE"] == "1"
     assert env["LONGSPEC_TRACE"] == str(place / "t.jsonl")

@@ -12,7 +12,8 @@ from eval.guards import inspect, loops
 from eval.readers import Counters
 from eval.readers.vllm import VllmReader
 from eval.records import RequestRecord
-from eval.summary import ArmRun, summarise
+from eval.runs import ArmRun
+from eval.summary import summarise
 from eval.timesplit import read_cycles, time_split
 
 
@@ -84,6 +85,23 @@ def test_a_restarted_server_is_noticed() -> None:
     counters = Counters(completion_tokens=3) - Counters(completion_tokens=9)
     names = [warned.name for warned in inspect(run("x", record("x", "a"), counters=counters))]
     assert names == ["counters_went_back"]
+
+
+def test_sources_that_disagree_are_noticed() -> None:
+    told = record("x", "a", completion_tokens=9, steps=4, drafted=8, accepted=4, per_position=[4])
+    close = Counters(100, 200, 104, [104], completion_tokens=9)
+    far = Counters(100, 200, 130, [130], completion_tokens=9)
+    fell = far - Counters(completion_tokens=99)
+    found = [inspect(run("x", told, counters=c)) for c in (close, far, fell)]
+    names = [[warned.name for warned in each] for each in found]
+    assert names == [
+        ["counters_differ"],
+        ["counters_differ", "sources_differ"],
+        ["counters_went_back"],
+    ]
+    assert found[1][1].message == (
+        "acceptance lengths differ by 15.0%, more than 5%: response 2.000, server 2.300"
+    )
 
 
 def test_missing_counters_are_noticed() -> None:

@@ -1,0 +1,42 @@
+"""How an engine is started: its command line and its environment."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..options import Options
+
+HOST = "127.0.0.1"  # where servers of ours listen
+Config = dict[str, Any]
+
+
+class Engine(Protocol):
+    """Starts one engine; ``config`` is an arm's speculative configuration, None without one."""
+
+    example: str
+    """A configuration as a user writes it, for messages."""
+    ngram: Config
+    """The engine's own n-gram drafts."""
+    export: tuple[str, ...]
+    """Flags that make the server write a line per request; the folder follows. Empty: cannot."""
+
+    def check(self, name: str, config: Config) -> None:
+        """Raise ``UserError`` on a configuration of another engine."""
+
+    def command(self, options: Options, config: Config | None, port: int) -> list[str]:
+        """The server's command line."""
+
+    def variables(self, config: Config | None) -> dict[str, str]:
+        """Environment variables that carry parts of the configuration."""
+
+    def defaults(self, options: Options) -> dict[str, str]:
+        """Environment variables for those that have no value yet."""
+
+
+def engine_of(name: str) -> Engine:
+    """The engine of that name, which ``Options`` has checked."""
+    from .sglang import Sglang
+    from .vllm import Vllm
+
+    engines: dict[str, type[Engine]] = {"vllm": Vllm, "sglang": Sglang}
+    return engines[name]()

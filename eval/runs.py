@@ -1,0 +1,92 @@
+"""What one arm left behind, and its speculation by the source that tells of it.
+
+response: what the server says with each answer; server: the difference of its counters; file:
+what it writes of each request. ``--metrics-source`` chooses whose numbers lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+
+from . import metrics
+from .readers import Counters, SpecStats
+from .records import RequestRecord
+
+
+@dataclass
+class ArmRun:
+    """What one arm left behind, over all rounds."""
+
+    name: str
+    depth: int | None = None
+    source: str = "response"
+    records: list[RequestRecord] = field(default_factory=list)
+    seconds: float = 0.0
+    counters: Counters | None = None
+    filed: dict[str, SpecStats] | None = None  # by request id; None where no file is read
+    cycles: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def good(self) -> list[RequestRecord]:
+        """Records without an error."""
+        return [record for record in self.records if not record.error]
+
+    @property
+    def told(self) -> bool:
+        """Whether the server told of each request's speculation."""
+        return any(record.steps is not None for record in self.records)
+
+    @property
+    def by_request(self) -> bool:
+        """Whether the leading source tells of single requests."""
+        return self.source == "file" or (self.source == "response" and self.told)
+
+    @property
+    def counted(self) -> list[RequestRecord]:
+        """Good records with what the leading source tells of each."""
+        return self.from_file if self.source == "file" else self.good
+
+    @property
+    def from_file(self) -> list[RequestRecord]:
+        """Good records with the speculation that the server's file tells."""
+        filed = self.filed or {}
+        return [_with(record, filed.get(record.request_id or "")) for record in self.good]
+
+    @property
+    def not_filed(self) -> list[RequestRecord]:
+        """Good records that the server's file should hold and does not."""
+        if self.filed is None:
+            return []
+        return [record for record in self.good if record.request_id not in self.filed]
+
+
+def _with(record: RequestRecord, stats: SpecStats | None) -> RequestRecord:
+    nothing = dict.fromkeys(each.name for each in fields(SpecStats))
+    return record.model_copy(update=asdict(stats) if stats else nothing)
+
+
+def totals(run: ArmRun) -> Counters:
+    """Speculation by the leading source; counters stand in where responses do not tell."""
+    return of_records(run.counted) if run.by_request else run.counters or Counters()
+
+
+def of_records(records: Sequence[RequestRecord]) -> Counters:
+    """Sums over requests in the form of the server's counters."""
+    return Counters(
+        sum(r.steps or 0 for r in records),
+        sum(r.drafted or 0 for r in records),
+        sum(r.accepted or 0 for r in records),
+        metrics.trim(metrics.add_positions([r.per_position or [] for r in records])),
+        sum(r.completion_tokens for r in records),
+    )
+
+
+def lengths_by_source(run: ArmRun) -> dict[str, float]:
+    """Pooled acceptance length of every source that tells of speculation."""
+    told = {"response": of_records(run.good)}
+    if run.counters and not run.counters.went_back:
+        told["server"] = run.counters
+    told["file"] = of_records(run.from_file)
+    lengths = {name: sums.acceptance_length for name, sums in told.items()}
+    return {name: length for name, length in lengths.items() if length is not None}

@@ -1,4 +1,4 @@
-"""The CPU kernels: compiled once per machine with the compiler that vLLM itself needs on a CPU."""
+"""The CPU kernels, shared by the adapters: compiled once per machine, on first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("paged_tree_attention.cpp")
+SOURCE = Path(__file__).with_name("tree_attention.cpp")
 FLAGS = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-std=c++17"]
 
 
@@ -19,12 +19,12 @@ class Problem(ctypes.Structure):
     """Mirror of ``struct Problem`` in the C++ source."""
 
     _fields_ = (
-        [(name, ctypes.c_void_p) for name in ("query", "out", "cache", "blocks")]
-        + [(name, ctypes.c_void_p) for name in ("first_row", "prefix", "tail", "mask")]
+        [(name, ctypes.c_void_p) for name in ("query", "out", "keys", "values", "table")]
+        + [(name, ctypes.c_void_p) for name in ("table_row", "first_row", "prefix", "tail", "mask")]
         + [(name, ctypes.c_int64) for name in ("batch", "heads", "kv_heads", "head_dim")]
         + [(name, ctypes.c_int64) for name in ("block_size", "query_stride", "out_stride")]
-        + [(name, ctypes.c_int64) for name in ("blocks_stride", "mask_width")]
-        + [(name, ctypes.c_int64) for name in ("cache_block_stride", "cache_head_stride")]
+        + [(name, ctypes.c_int64) for name in ("table_stride", "mask_width")]
+        + [(name, ctypes.c_int64) for name in ("cache_stride", "head_stride")]
         + [("scale", ctypes.c_float)]
     )
 
@@ -35,7 +35,7 @@ def library() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
     if compiler is None:
         return None
-    path = _cache_folder() / f"paged_tree_attention-{_fingerprint(compiler)}.so"
+    path = _cache_folder() / f"tree_attention-{_fingerprint(compiler)}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         built = path.with_suffix(f".{os.getpid()}.tmp")

@@ -1,9 +1,11 @@
-// Attention of draft-tree rows over vLLM's paged CPU KV cache, read in place.
+// Attention of draft-tree rows over an engine's CPU KV cache, read in place.
 //
-// vLLM's CPU kernel takes no mask. Here one pass with an online softmax covers the verified prefix
-// (visible to every row) and the tree's own slots (visible by mask), so nothing is gathered and no
-// partial results are merged. Written against the "vec" layout: a block holds, per KV head, K as
-// [head_dim][block_size] and then V as [block_size][head_dim].
+// The engines' CPU kernels take no mask. Here one pass with an online softmax covers the verified
+// prefix (visible to every row) and the tree's own slots (visible by mask), so nothing is gathered
+// and no partial results are merged. Two layouts of the cache:
+//   Blocks  vLLM's "vec": a block holds, per KV head, K as [head_dim][block_size] and then V as
+//           [block_size][head_dim]; the table names blocks.
+//   Slots   SGLang's pool: K and V as [slots][kv_heads][head_dim] each; the table names slots.
 //
 // Plain C interface, no torch headers: it compiles in about two seconds.
 #include <algorithm>
@@ -19,15 +21,17 @@ constexpr float MASKED = -1e30f;
 struct Problem {
     const void *query;       // [rows, heads, head_dim], row stride below
     void *out;               // the same shape
-    const void *cache;       // one layer's KV cache
-    const int32_t *blocks;   // [batch, blocks_stride] block table
+    const void *keys;        // one layer's KV cache (Blocks), or its keys (Slots)
+    const void *values;      // its values (Slots only)
+    const int32_t *table;    // [*, table_stride] blocks or slots of each request
+    const int64_t *table_row;  // [batch] each request's row of the table
     const int64_t *first_row;  // [batch + 1] first query row of each request
     const int64_t *prefix;   // [batch] verified tokens, visible to all rows
     const int64_t *tail;     // [batch] tree slots after the prefix, visible by mask
     const uint8_t *mask;     // [batch, mask_width, mask_width], row sees column
-    int64_t batch, heads, kv_heads, head_dim, block_size;
-    int64_t query_stride, out_stride, blocks_stride, mask_width;
-    int64_t cache_block_stride, cache_head_stride;
+    int64_t batch, heads, kv_heads, head_dim, block_size;  // Slots: block_size is a tile of ours
+    int64_t query_stride, out_stride, table_stride, mask_width;
+    int64_t cache_stride, head_stride;  // between blocks or slots, between KV heads
     float scale;
 };
 
@@ -134,13 +138,42 @@ static void soften(float *scores, float *out, float &top, float &sum, int64_t di
         for (int64_t d = 0; d < dim; ++d) out[d] *= decay;
 }
 
-template <typename T>
+// Each layout brings `tokens` tokens from `start` on to keys[d][t] and values[t][d], as floats.
+struct Blocks {
+    template <typename T>
+    static void load_tile(const Problem &p, const int32_t *table, int64_t kv_head, int64_t start,
+                          int64_t tokens, float *keys, float *values) {
+        const int64_t dim = p.head_dim, width = p.block_size;
+        const T *block = (const T *)p.keys + kv_head * p.head_stride +
+                         table[start / width] * p.cache_stride;
+        const int64_t whole = std::min(width, (tokens + 2 * LANES - 1) / (2 * LANES) * 2 * LANES);
+        for (int64_t d = 0; d < dim; ++d) widen(block + d * width, keys + d * width, whole);
+        widen(block + dim * width, values, tokens * dim);
+    }
+};
+
+struct Slots {
+    template <typename T>
+    static void load_tile(const Problem &p, const int32_t *table, int64_t kv_head, int64_t start,
+                          int64_t tokens, float *keys, float *values) {
+        const int64_t dim = p.head_dim, width = p.block_size;
+        for (int64_t t = 0; t < tokens; ++t) {
+            const int64_t at = table[start + t] * p.cache_stride + kv_head * p.head_stride;
+            widen((const T *)p.values + at, values + t * dim, dim);
+            const T *key = (const T *)p.keys + at;
+            for (int64_t d = 0; d < dim; ++d) keys[d * width + t] = load(key + d);
+        }
+    }
+};
+
+template <typename T, typename Layout>
 static void attend(const Problem &p, int64_t request, int64_t kv_head) {
     const int64_t dim = p.head_dim, width = p.block_size, group = p.heads / p.kv_heads;
     const int64_t row0 = p.first_row[request], rows = p.first_row[request + 1] - row0;
     const int64_t lines = rows * group, padded = (lines + ROWS - 1) / ROWS * ROWS;
     const int64_t prefix = p.prefix[request], total = prefix + p.tail[request];
     const uint8_t *mask = p.mask + request * p.mask_width * p.mask_width;
+    const int32_t *table = p.table + p.table_row[request] * p.table_stride;
     thread_local std::vector<float> buffer;
     buffer.assign(padded * (2 * dim + width + 2) + 2 * dim * width, 0.0f);
     float *query = buffer.data(), *out = query + padded * dim, *scores = out + padded * dim;
@@ -154,11 +187,8 @@ static void attend(const Problem &p, int64_t request, int64_t kv_head) {
     }
     for (int64_t start = 0; start < total; start += width) {
         const int64_t tokens = std::min(width, total - start);
-        const T *block = (const T *)p.cache + kv_head * p.cache_head_stride +
-                         p.blocks[request * p.blocks_stride + start / width] * p.cache_block_stride;
         const int64_t whole = std::min(width, (tokens + 2 * LANES - 1) / (2 * LANES) * 2 * LANES);
-        for (int64_t d = 0; d < dim; ++d) widen(block + d * width, keys + d * width, whole);
-        widen(block + dim * width, values, tokens * dim);
+        Layout::template load_tile<T>(p, table, kv_head, start, tokens, keys, values);
         for (int64_t line = 0; line < padded; line += ROWS)
             dot<ROWS>(query + line * dim, keys, scores + line * width, dim, width, whole);
         for (int64_t line = 0; line < lines; ++line) {
@@ -179,19 +209,25 @@ static void attend(const Problem &p, int64_t request, int64_t kv_head) {
     }
 }
 
-template <typename T>
+template <typename T, typename Layout>
 static void attend_all(const Problem &p, int threads) {
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads) if (threads > 1)
     for (int64_t request = 0; request < p.batch; ++request)
         for (int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head)
-            attend<T>(p, request, kv_head);
+            attend<T, Layout>(p, request, kv_head);
 }
 
-extern "C" void tree_attention_float32(const Problem *p, int threads) {
-    attend_all<float>(*p, threads);
+extern "C" void attend_blocks_float32(const Problem *p, int threads) {
+    attend_all<float, Blocks>(*p, threads);
 }
-extern "C" void tree_attention_bfloat16(const Problem *p, int threads) {
-    attend_all<uint16_t>(*p, threads);
+extern "C" void attend_blocks_bfloat16(const Problem *p, int threads) {
+    attend_all<uint16_t, Blocks>(*p, threads);
+}
+extern "C" void attend_slots_float32(const Problem *p, int threads) {
+    attend_all<float, Slots>(*p, threads);
+}
+extern "C" void attend_slots_bfloat16(const Problem *p, int threads) {
+    attend_all<uint16_t, Slots>(*p, threads);
 }
 
 template <typename T>
@@ -201,10 +237,10 @@ static void move(T *const *layers, int64_t layer_count, const int64_t *from, con
     for (int64_t layer = 0; layer < layer_count; ++layer)
         for (int64_t i = 0; i < count; ++i)
             for (int64_t head = 0; head < p.kv_heads; ++head) {
-                T *source = layers[layer] + from[i] / width * p.cache_block_stride +
-                            head * p.cache_head_stride;
-                T *target = layers[layer] + to[i] / width * p.cache_block_stride +
-                            head * p.cache_head_stride;
+                T *source = layers[layer] + from[i] / width * p.cache_stride +
+                            head * p.head_stride;
+                T *target = layers[layer] + to[i] / width * p.cache_stride +
+                            head * p.head_stride;
                 const int64_t s = from[i] % width, t = to[i] % width;
                 for (int64_t d = 0; d < dim; ++d) target[d * width + t] = source[d * width + s];
                 std::memmove(target + dim * width + t * dim, source + dim * width + s * dim,
@@ -214,11 +250,20 @@ static void move(T *const *layers, int64_t layer_count, const int64_t *from, con
 
 // Move token KV between slots in all layers, in the order given (a path's slots ascend, and a
 // destination is never a later source).
-extern "C" void move_kv_float32(float *const *layers, int64_t layer_count, const int64_t *from,
+extern "C" void move_blocks_float32(float *const *layers, int64_t layer_count, const int64_t *from,
                                 const int64_t *to, int64_t count, const Problem *p) {
     move(layers, layer_count, from, to, count, *p);
 }
-extern "C" void move_kv_bfloat16(uint16_t *const *layers, int64_t layer_count, const int64_t *from,
+extern "C" void move_blocks_bfloat16(uint16_t *const *layers, int64_t layer_count, const int64_t *from,
                                  const int64_t *to, int64_t count, const Problem *p) {
     move(layers, layer_count, from, to, count, *p);
+}
+
+// The same for the slots of contiguous [slots][row_bytes] buffers, whatever their element type.
+extern "C" void move_slots(char *const *buffers, int64_t buffer_count, const int64_t *from,
+                           const int64_t *to, int64_t count, int64_t row_bytes) {
+    for (int64_t buffer = 0; buffer < buffer_count; ++buffer)
+        for (int64_t i = 0; i < count; ++i)
+            std::memcpy(buffers[buffer] + to[i] * row_bytes, buffers[buffer] + from[i] * row_bytes,
+                        row_bytes);
 }

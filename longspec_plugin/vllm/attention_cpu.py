@@ -17,7 +17,8 @@ from vllm.v1.attention.backends.cpu_attn import (
     CPUAttentionMetadataBuilder,
 )
 
-from .cpu_cache import ISA, TreeRows, tree_attention
+from ..tree_rows import TreeRows, prefix_rows
+from .cpu_cache import ISA, tree_attention
 
 
 class TreeCPUAttentionBuilder(CPUAttentionMetadataBuilder):
@@ -106,14 +107,11 @@ class CPUTargetKV:
         self.prefix = prefix
         self.block_table = block_table
         self.scale = scale
-        self._none = torch.zeros(len(prefix), dtype=torch.int64)
-        self._no_mask = torch.zeros(len(prefix), 1, 1, dtype=torch.uint8)
+        self.table_row = torch.arange(len(prefix))
 
     def attend(self, query: torch.Tensor) -> torch.Tensor:
         """``[B, W, heads, head_dim]``, over the ``prefix`` first tokens of each request."""
-        batch, width = query.shape[:2]
-        first = torch.arange(batch + 1) * width
-        rows = TreeRows(first, self.prefix, self._none, self._no_mask, self.block_table)
+        rows = prefix_rows(query.shape[1], self.prefix, self.block_table, self.table_row)
         flat = query.flatten(0, 1).contiguous()
         out = torch.empty_like(flat)
         tree_attention(flat, self.cache, out, rows, self.scale)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LongSpecError, print_in_one_line
 from ..options import LongSpecOptions
-from .compat import check_hooks, check_version
+from .compat import VLLM
 from .gates import check_arguments, check_config
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     import vllm
 
     print_in_one_line()
-    check_version(vllm.__version__)
-    check_hooks()
+    VLLM.check_version(vllm.__version__)
+    VLLM.check_hooks()
     given = {**(args.speculative_config or {}), **_flags(args)}
     options = LongSpecOptions.from_config({k.replace("-", "_"): v for k, v in given.items()})
     proposer = options.build()

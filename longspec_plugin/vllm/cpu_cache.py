@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import LongSpecError
-from .native import Problem, library
+from ..native import Problem, library
+from ..tree_rows import NATIVE_DTYPES, CacheLayout, TreeRows, masked_attention, native_attention
 
 ISA = "vec"
-NATIVE_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 def views(cache: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,82 +53,35 @@ def check_layout(dtype: torch.dtype, head_dim: int, block_size: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class TreeRows:
-    """Which query rows belong to trees, and what each of them may see.
-
-    Attributes:
-        first_row: ``[B + 1]`` int64 prefix sums of query rows.
-        prefix: ``[B]`` int64, tokens before the root: visible to every row.
-        tail: ``[B]`` int64, tree slots behind the prefix (root included): visible by mask.
-        mask: ``[B, M, M]`` uint8, tree row sees tree slot.
-        block_table: ``[B, blocks]`` int32.
-    """
-
-    first_row: Tensor
-    prefix: Tensor
-    tail: Tensor
-    mask: Tensor
-    block_table: Tensor
+def layout(cache: Tensor) -> CacheLayout:
+    """The cache as the native kernel reads it."""
+    _, heads, block_size, _ = cache.shape
+    return CacheLayout("blocks", cache, cache, heads, block_size, cache.stride(0), cache.stride(1))
 
 
 def tree_attention(query: Tensor, cache: Tensor, out: Tensor, rows: TreeRows, scale: float) -> None:
-    """Masked attention of tree rows, written into ``out``.
+    """Masked attention of tree rows over one layer's cache, written into ``out``.
 
     Args:
         query, out: ``[rows, heads, head_dim]``, contiguous in the last two dimensions.
-        cache: one layer's KV cache.
     """
-    native = library() if query.dtype in NATIVE_DTYPES else None
-    if native is None:
+    if not native_attention(query, out, rows, layout(cache), scale):
         tree_attention_torch(query, cache, out, rows, scale)
-        return
-    problem = _problem(query, cache, out, rows, scale)
-    kernel = getattr(native, f"tree_attention_{NATIVE_DTYPES[query.dtype]}")
-    kernel(ctypes.byref(problem), torch.get_num_threads())
-
-
-def _problem(query: Tensor, cache: Tensor, out: Tensor, rows: TreeRows, scale: float) -> Problem:
-    pointers = (query, out, cache, rows.block_table)
-    more = (rows.first_row, rows.prefix, rows.tail, rows.mask)
-    return Problem(
-        *(tensor.data_ptr() for tensor in (*pointers, *more)),
-        len(rows.prefix),
-        query.shape[1],
-        cache.shape[1],
-        query.shape[2],
-        cache.shape[2],
-        query.stride(0),
-        out.stride(0),
-        rows.block_table.stride(0),
-        rows.mask.shape[2],
-        cache.stride(0),
-        cache.stride(1),
-        scale,
-    )
 
 
 def tree_attention_torch(
     query: Tensor, cache: Tensor, out: Tensor, rows: TreeRows, scale: float
 ) -> None:
-    """The same in plain torch: the reference in tests, and the way without a C++ compiler."""
+    """The same in plain torch."""
     keys, values = views(cache)
     block_size = cache.shape[2]
     for b, (first, last) in enumerate(zip(rows.first_row[:-1], rows.first_row[1:], strict=True)):
-        prefix, tail, count = int(rows.prefix[b]), int(rows.tail[b]), int(last - first)
-        used = rows.block_table[b, : -(-(prefix + tail) // block_size)].long()
-        k = keys[used].transpose(0, 1).flatten(1, 2)[:, : prefix + tail]
-        v = values[used].transpose(0, 1).flatten(1, 2)[:, : prefix + tail]
-        visible = torch.ones(count, prefix + tail, dtype=torch.bool)
-        visible[:, prefix:] = rows.mask[b, :count, :tail].bool()
-        out[first:last] = torch.nn.functional.scaled_dot_product_attention(
-            query[first:last].transpose(0, 1),
-            k,
-            v,
-            attn_mask=visible,
-            scale=scale,
-            enable_gqa=True,
-        ).transpose(0, 1)
+        visible = rows.visible(b)
+        length = visible.shape[1]
+        used = rows.table[rows.table_row[b], : -(-length // block_size)].long()
+        k = keys[used].transpose(0, 1).flatten(1, 2)[:, :length]
+        v = values[used].transpose(0, 1).flatten(1, 2)[:, :length]
+        out[first:last] = masked_attention(query[first:last], k, v, visible, scale)
 
 
 def move_slots(caches: Sequence[Tensor], source: Tensor, target: Tensor) -> None:
@@ -144,10 +96,10 @@ def move_slots(caches: Sequence[Tensor], source: Tensor, target: Tensor) -> None
         kv_heads=first.shape[1],
         head_dim=first.shape[3] // 2,
         block_size=first.shape[2],
-        cache_block_stride=first.stride(0),
-        cache_head_stride=first.stride(1),
+        cache_stride=first.stride(0),
+        head_stride=first.stride(1),
     )
-    move = getattr(native, f"move_kv_{NATIVE_DTYPES[first.dtype]}")
+    move = getattr(native, f"move_blocks_{NATIVE_DTYPES[first.dtype]}")
     slots = ctypes.c_void_p(source.data_ptr()), ctypes.c_void_p(target.data_ptr())
     counts = ctypes.c_int64(len(caches)), ctypes.c_int64(len(source))
     move(layers, counts[0], *slots, counts[1], ctypes.byref(shape))

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from proposers.tree import DraftTrees
 
+from ..tree_rows import TreeRows
 from .attention_cpu import CPUTargetKV, CPUTreeStep
-from .cpu_cache import TreeRows, check_layout, move_slots
+from .cpu_cache import check_layout, move_slots
 from .last_layer import last_attention_layer
 
 
@@ -37,7 +38,9 @@ class CPUDevice:
         prefix = runner.input_batch.num_computed_tokens_cpu_tensor[:count].long()
         table = runner.input_batch.block_table[0].get_cpu_tensor()[:count]
         if bool(carries.all()):
-            rows = TreeRows(first, prefix, lengths, mask.to(torch.uint8), table)
+            rows = TreeRows(
+                first, prefix, lengths, mask.to(torch.uint8), table, torch.arange(count)
+            )
             return CPUTreeStep(rows, None)
         own = lengths[carries]
         starts = torch.cat([own.new_zeros(1), own.cumsum(0)])
@@ -47,7 +50,8 @@ class CPUDevice:
             prefix[carries],
             own,
             mask[carries].to(torch.uint8).contiguous(),
-            table[carries].contiguous(),
+            table,
+            carries.nonzero().squeeze(1),
         )
         return CPUTreeStep(rows, row_ids)
 

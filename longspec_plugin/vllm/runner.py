@@ -15,9 +15,9 @@ from torch import Tensor
 
 from proposers.tree import DraftTrees, ancestor_mask, row_positions
 
+from ..trace import Trace
 from ..trees import TreeBook
 from .sampling import verify
-from .trace import Trace
 
 if TYPE_CHECKING:
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner as _Runner

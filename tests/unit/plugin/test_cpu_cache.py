@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from longspec_plugin.native import library
+from longspec_plugin.tree_rows import TreeRows
 from longspec_plugin.vllm import cpu_cache
-from longspec_plugin.vllm.cpu_cache import TreeRows, move_slots, tree_attention, views
-from longspec_plugin.vllm.native import library
+from longspec_plugin.vllm.cpu_cache import move_slots, tree_attention, views
 
 TOLERANCE = {torch.float32: 3e-6, torch.bfloat16: 1.2e-2}
 
@@ -35,7 +36,8 @@ def problem(seed: int, dtype: torch.dtype, batch: int) -> tuple[Tensor, Tensor, 
     rows = int(first[-1])
     query = torch.randn(rows, 3 * kv_heads * group, dim, generator=random).to(dtype)
     query = query[:, : kv_heads * group]  # rows with a stride, as vLLM's fused projection gives
-    return query, cache, TreeRows(first, prefix, tail, mask.to(torch.uint8), table)
+    order = torch.randperm(batch, generator=random)
+    return query, cache, TreeRows(first, prefix, tail, mask.to(torch.uint8), table, order)
 
 
 def exact(query: Tensor, cache: Tensor, rows: TreeRows) -> Tensor:
@@ -49,7 +51,7 @@ def exact(query: Tensor, cache: Tensor, rows: TreeRows) -> Tensor:
             visible = list(range(int(rows.prefix[b])))
             own = rows.mask[b, i, : int(rows.tail[b])].nonzero().flatten().tolist()
             at = torch.tensor(visible + [int(rows.prefix[b]) + slot for slot in own])
-            where = rows.block_table[b, at // block].long(), at % block
+            where = rows.table[rows.table_row[b], at // block].long(), at % block
             for head in range(heads):
                 kv = head // (heads // cache.shape[1])
                 scores = keys[where[0], kv, where[1]] @ query[line, head].double() * dim**-0.5
@@ -80,7 +82,7 @@ def test_garbage_in_unused_slots_does_no_harm() -> None:
     tree_attention(query, cache, clean, rows, 0.1)
     block = cache.shape[2]
     keys, values = views(cache)
-    last = int(rows.block_table[0, (used - 1) // block])
+    last = int(rows.table[0, (used - 1) // block])
     keys[last, :, (used - 1) % block + 1 :] = float("nan")
     values[last, :, (used - 1) % block + 1 :] = float("nan")
     tree_attention(query, cache, dirty, rows, 0.1)

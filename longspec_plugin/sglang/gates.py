@@ -1,0 +1,128 @@
+"""What works beside trees, what is refused at start, and what is left undrafted per request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proposers.base import Proposer, TargetShape
+
+from ..errors import LongSpecError
+
+BACKENDS = {"cpu": ("torch_native",), "cuda": ("triton", "flashinfer")}
+KV_TYPES = ("auto", "bf16", "bfloat16")
+TREE_FLAGS = (
+    "speculative_num_draft_tokens",
+    "speculative_num_steps",
+    "speculative_eagle_topk",
+    "speculative_draft_window_size",
+)
+
+
+def refuse(what: str, allowed: str) -> LongSpecError:
+    return LongSpecError(f"{what} does not work with LONGSPEC; {allowed}")
+
+
+def check_arguments(args: Any) -> None:
+    """Refuse arguments that trees do not fit."""
+    for name in TREE_FLAGS:
+        if (value := getattr(args, name, None)) is not None:
+            flag = f"--{name.replace('_', '-')} {value}"
+            raise refuse(flag, 'give the tree as "tree_shape" in LONGSPEC_CONFIG or config.json')
+    for found, what, allowed in _rules(args):
+        if found:
+            raise refuse(what, allowed)
+    device = str(args.device)
+    if device not in BACKENDS:
+        raise refuse(f"--device {device}", f"allowed: {', '.join(BACKENDS)}")
+    _check_backends(args, BACKENDS[device])
+
+
+def _rules(args: Any) -> list[tuple[Any, str, str]]:
+    get = lambda name: getattr(args, name, None)  # noqa: E731  (fields differ between versions)
+    sizes = ("tp_size", "pp_size", "dp_size", "dcp_size", "attn_cp_size")
+    flags = (
+        ("enable_dp_attention", "leave it out"),
+        ("enable_lora", "serve the merged model instead"),
+        ("enable_two_batch_overlap", "leave it out"),
+        ("enable_pdmux", "leave it out"),
+        ("enable_hisparse", "leave it out"),
+        ("enable_hierarchical_cache", "leave it out"),
+        ("enable_return_hidden_states", "leave it out"),
+        ("enable_watermark", "leave it out"),
+        ("speculative_adaptive", "leave it out (trees have one size)"),
+        ("dllm_algorithm", "leave it out"),
+    )
+    rules = [((get(n) or 1) > 1, f"--{n.replace('_', '-')} {get(n)}", "allowed: 1") for n in sizes]
+    rules += [(get(name), f"--{name.replace('_', '-')}", fix) for name, fix in flags]
+    kv, disaggregation = get("kv_cache_dtype") or "auto", get("disaggregation_mode") or "null"
+    return [
+        *rules,
+        (kv not in KV_TYPES, f"--kv-cache-dtype {kv}", "allowed: auto"),
+        (
+            disaggregation != "null",
+            f"--disaggregation-mode {disaggregation}",
+            "leave it out",
+        ),
+    ]
+
+
+def _check_backends(args: Any, allowed: tuple[str, ...]) -> None:
+    for name in ("attention_backend", "decode_attention_backend", "prefill_attention_backend"):
+        chosen = getattr(args, name, None)
+        if chosen is not None and chosen not in allowed:
+            flag = f"--{name.replace('_', '-')} {chosen}"
+            raise refuse(flag, f"allowed on {args.device}: {', '.join(allowed)}")
+
+
+def check_target(model: Any, proposer: Proposer) -> None:
+    """Refuse targets that the draft or the trees do not fit.
+
+    Args:
+        model: SGLang's ``ModelConfig``.
+    """
+    architecture = model.hf_config.architectures[0]
+    rules = [
+        (model.attention_arch.name != "MHA", "a target with MLA attention"),
+        (model.is_encoder_decoder or model.is_multimodal, f"the target {architecture}"),
+        (model.is_hybrid_swa or model.sliding_window_size, "a target with sliding windows"),
+        (not model.is_generation, f"the target {architecture}"),
+    ]
+    for found, what in rules:
+        if found:
+            raise refuse(what, "use a decoder-only text model with full attention")
+    try:
+        proposer.check_target(target_shape(model))
+    except ValueError as error:
+        raise LongSpecError(str(error)) from error
+
+
+def target_shape(model: Any) -> TargetShape:
+    """The target's sizes, out of SGLang's ``ModelConfig``."""
+    text = model.hf_text_config
+    return TargetShape(
+        vocab_size=model.vocab_size,
+        hidden_size=model.hidden_size,
+        num_attention_heads=model.num_attention_heads,
+        num_key_value_heads=model.num_key_value_heads,
+        head_dim=model.head_dim,
+        max_position_embeddings=text.max_position_embeddings,
+    )
+
+
+def draftable(request: Any) -> bool:
+    """Whether a request's tree can be verified with its sampling parameters.
+
+    Left undrafted, and so exactly as in stock SGLang, are requests whose next distribution depends
+    on the tokens emitted so far by a rule that lives in per-request engine state: penalties,
+    minimum lengths, grammars, custom logit processors. Temperature, top-k, top-p, min-p, seeds,
+    logit bias and logprobs work beside trees.
+    """
+    params = request.sampling_params
+    neutral = (
+        params.frequency_penalty == 0
+        and params.presence_penalty == 0
+        and params.repetition_penalty == 1
+        and not params.min_new_tokens
+    )
+    stateful = ("grammar", "custom_logit_processor", "beam_group", "require_reasoning")
+    return bool(neutral and not any(getattr(request, name, None) for name in stateful))

@@ -1,0 +1,103 @@
+"""Verification: the stock sampler at every row that the accepted path visits, and only there.
+
+Drawing level by level, one row a request, keeps each request's own sampling parameters, penalties,
+grammar mask and logprobs in their places: to SGLang's sampler each level is an ordinary decode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from sglang.srt.layers.logits_processor import LogitsProcessorOutput
+from sglang.srt.model_executor.forward_batch_info import ForwardMode
+from torch import Tensor
+
+from proposers.acceptance import Walk, greedy_walk, walk
+from proposers.tree import DraftTrees
+
+
+@dataclass
+class _Decode:
+    """The part of a forward batch that ``ModelRunner.sample`` reads, for one row a request."""
+
+    sampling_info: Any
+    return_logprob: bool
+    top_logprobs_nums: list[int]
+    token_ids_logprobs: list[list[int]]
+    positions: Tensor
+    req_pool_indices: Tensor
+    forward_mode: Any = ForwardMode.DECODE
+    watermark_prompt_tail_ids: Any = None
+    watermark_context_hash_history: Any = None
+
+
+def verify(trees: DraftTrees, logits: Tensor, batch: Any, runner: Any, output: Any) -> Walk:
+    """Accept a path of each tree; logprobs of emitted tokens go to ``output``, as SGLang's own do.
+
+    Args:
+        trees: one per request; empty for undrafted requests.
+        logits: ``[B, width, V]`` of all rows.
+        batch: SGLang's ``ScheduleBatch``.
+        runner: SGLang's ``ModelRunner``.
+        output: the step's ``LogitsProcessorOutput``.
+    """
+    if is_plain(batch):
+        return greedy_walk(trees, logits.argmax(-1))
+    draws = _Draws(logits, batch, runner)
+    accepted = walk(trees, draws)
+    if batch.return_logprob:
+        draws.write_logprobs(output, accepted.tokens.shape[1])
+    return accepted
+
+
+def is_plain(batch: Any) -> bool:
+    """Whether every request takes the likeliest token and wants nothing else."""
+    info = batch.sampling_info
+    changed = ("acc_additive_penalties", "acc_scaling_penalties", "logit_bias", "grammars")
+    return bool(
+        info.is_all_greedy
+        and not batch.return_logprob
+        and not batch.has_grammar
+        and not info.has_custom_logit_processor
+        and all(getattr(info, name, None) is None for name in changed)
+    )
+
+
+class _Draws:
+    """Draws of one step; keeps the log-probabilities along the way."""
+
+    def __init__(self, logits: Tensor, batch: Any, runner: Any) -> None:
+        self.logits, self.batch, self.runner = logits, batch, runner
+        self.requests = torch.arange(len(logits), device=logits.device)
+        self.levels: list[Any] = []
+
+    def __call__(self, rows: Tensor, active: Tensor, depth: int) -> Tensor:
+        batch = self.batch
+        # indexing copies: the sampler works in place
+        output = LogitsProcessorOutput(next_token_logits=self.logits[self.requests, rows])
+        decode = _Decode(
+            sampling_info=batch.sampling_info,
+            return_logprob=batch.return_logprob,
+            top_logprobs_nums=batch.top_logprobs_nums,
+            token_ids_logprobs=batch.token_ids_logprobs,
+            positions=batch.seq_lens + depth,
+            req_pool_indices=batch.req_pool_indices,
+        )
+        tokens: Tensor = self.runner.sample(output, decode)
+        self.levels.append(output)
+        return tokens.long()
+
+    def write_logprobs(self, output: Any, width: int) -> None:
+        """``[B, width]`` and its flattened lists, request by request; unvisited levels repeat."""
+        levels = self.levels + [self.levels[-1]] * (width - len(self.levels))
+        found = [level.next_token_logprobs for level in levels]
+        output.next_token_logprobs = torch.stack(found, dim=1)
+        for name in ("top_logprobs", "token_ids_logprobs"):
+            for part in ("val", "idx"):
+                field = f"next_token_{name}_{part}"
+                lists = [getattr(level, field) for level in levels]
+                if lists[0]:
+                    by_request = zip(*lists, strict=True)
+                    setattr(output, field, [one for group in by_request for one in group])

@@ -1,0 +1,127 @@
+"""Tree rows over a CPU KV cache: what the adapters hand to the native kernel."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .native import Problem, library
+
+NATIVE_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+@dataclass(frozen=True)
+class TreeRows:
+    """Which query rows belong to trees, and what each of them may see.
+
+    Attributes:
+        first_row: ``[B + 1]`` int64 prefix sums of query rows.
+        prefix: ``[B]`` int64, tokens before the root: visible to every row.
+        tail: ``[B]`` int64, tree slots behind the prefix (root included): visible by mask.
+        mask: ``[B, M, M]`` uint8, tree row sees tree slot.
+        table: ``[*, T]`` int32, where each request's tokens lie in the cache.
+        table_row: ``[B]`` int64, each request's row of the table.
+    """
+
+    first_row: Tensor
+    prefix: Tensor
+    tail: Tensor
+    mask: Tensor
+    table: Tensor
+    table_row: Tensor
+
+    def visible(self, request: int) -> Tensor:
+        """``[rows, prefix + tail]`` bool: the mask of one request, in full."""
+        count = int(self.first_row[request + 1] - self.first_row[request])
+        prefix, tail = int(self.prefix[request]), int(self.tail[request])
+        seen = torch.ones(count, prefix + tail, dtype=torch.bool)
+        seen[:, prefix:] = self.mask[request, :count, :tail].bool()
+        return seen
+
+
+def prefix_rows(width: int, prefix: Tensor, table: Tensor, table_row: Tensor) -> TreeRows:
+    """``width`` rows a request that see its prefix alone, as the draft's cross-attention does."""
+    count = len(prefix)
+    none = torch.zeros(count, dtype=torch.int64)
+    no_mask = torch.zeros(count, 1, 1, dtype=torch.uint8)
+    return TreeRows(torch.arange(count + 1) * width, prefix, none, no_mask, table, table_row)
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """Where the native kernel finds a layer's KV; strides in elements.
+
+    Attributes:
+        name: ``blocks`` or ``slots``, as in ``native/tree_attention.cpp``.
+        keys, values: the tensors to read (``values`` is ignored for blocks).
+        kv_heads: KV heads of the layer.
+        block_size: tokens of a block; for slots, tokens that are read at a time.
+        cache_stride, head_stride: between blocks or slots, and between KV heads.
+    """
+
+    name: str
+    keys: Tensor
+    values: Tensor
+    kv_heads: int
+    block_size: int
+    cache_stride: int
+    head_stride: int
+
+
+def native_attention(
+    query: Tensor, out: Tensor, rows: TreeRows, cache: CacheLayout, scale: float
+) -> bool:
+    """Masked attention of tree rows, written into ``out``; False if there is no native kernel.
+
+    Args:
+        query, out: ``[rows, heads, head_dim]``, contiguous in the last two dimensions.
+    """
+    native = library() if query.dtype in NATIVE_DTYPES else None
+    if native is None:
+        return False
+    kernel = getattr(native, f"attend_{cache.name}_{NATIVE_DTYPES[query.dtype]}")
+    kernel(ctypes.byref(_problem(query, out, rows, cache, scale)), torch.get_num_threads())
+    return True
+
+
+def _problem(
+    query: Tensor, out: Tensor, rows: TreeRows, cache: CacheLayout, scale: float
+) -> Problem:
+    tensors = (query, out, cache.keys, cache.values, rows.table, rows.table_row)
+    more = (rows.first_row, rows.prefix, rows.tail, rows.mask)
+    return Problem(
+        *(tensor.data_ptr() for tensor in (*tensors, *more)),
+        len(rows.prefix),
+        query.shape[1],
+        cache.kv_heads,
+        query.shape[2],
+        cache.block_size,
+        query.stride(0),
+        out.stride(0),
+        rows.table.stride(0),
+        rows.mask.shape[2],
+        cache.cache_stride,
+        cache.head_stride,
+        scale,
+    )
+
+
+def masked_attention(
+    query: Tensor, keys: Tensor, values: Tensor, visible: Tensor, scale: float
+) -> Tensor:
+    """One request in plain torch: the reference in tests, and the way without a compiler.
+
+    Args:
+        query: ``[W, heads, d]``.
+        keys, values: ``[kv_heads, L, d]``.
+        visible: ``[W, L]`` bool.
+    """
+    rows = query.transpose(0, 1)
+    found = F.scaled_dot_product_attention(
+        rows, keys, values, attn_mask=visible, scale=scale, enable_gqa=True
+    )
+    return found.transpose(0, 1)

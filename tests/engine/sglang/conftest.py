@@ -1,0 +1,74 @@
+"""SGLang servers shared by its tests.
+
+``LONGSPEC_PROMPTS`` and ``LONGSPEC_TOKENS`` make the runs longer (20 and 128 were used for the
+figures in the documents); the defaults keep continuous integration short.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..prompts import chat_prompts
+from .serving import Answer, Client, serve
+
+COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 8))
+TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 48))
+TREE: dict[str, Any] = {"proposer": "glide", "tree_shape": [4, 4, 2, 1], "min_probability": 0}
+
+
+@pytest.fixture(scope="package")
+def prompts() -> list[str]:
+    return chat_prompts(COUNT, 1500)
+
+
+@pytest.fixture(scope="package")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sglang")
+
+
+@pytest.fixture(scope="package")
+def plain(target_dir: Path, prompts: list[str], logs: Path) -> Iterator[Client]:
+    """Stock SGLang without speculation."""
+    with serve(target_dir, logs / "plain.log", None, "--max-total-tokens", "16000") as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def expected(plain: Client, prompts: list[str]) -> list[Answer]:
+    """Its greedy answers."""
+    return plain.generate_all(prompts, 6, TOKENS)
+
+
+@pytest.fixture(scope="package")
+def trees(target_dir: Path, draft_dir: Path, logs: Path) -> Iterator[Client]:
+    """Stock SGLang with the plugin."""
+    log, pool = logs / "trees.log", ("--max-total-tokens", "16000")
+    with serve(target_dir, log, draft_dir, *pool, config=TREE) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that breaks parts of :func:`tight`."""
+    path = tmp_path_factory.mktemp("switch") / "broken"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture(scope="package")
+def tight(target_dir: Path, draft_dir: Path, logs: Path, switch: Path) -> Iterator[Client]:
+    """Pages of 16, prompts in chunks of 64, requests retracted every few steps."""
+    config = {**TREE, "proposer": "tests.engine.sglang.breaking:BreakableGlide"}
+    flags = ("--page-size", "16", "--chunked-prefill-size", "64", "--max-total-tokens", "6000")
+    env = {
+        "LONGSPEC_BREAK": str(switch),
+        "SGLANG_TEST_RETRACT": "1",
+        "SGLANG_TEST_RETRACT_INTERVAL": "12",
+    }
+    with serve(target_dir, logs / "tight.log", draft_dir, *flags, config=config, **env) as client:
+        yield client

@@ -1,1 +1,1 @@
-"""LongSpec for stock vLLM (and, later, SGLang): engine adapters without an algorithm in them."""
+"""LongSpec for stock vLLM and stock SGLang: engine adapters without an algorithm in them."""

@@ -71,10 +71,10 @@ def _draft_folder(model: Any) -> Path | None:
     if model is None:
         return None
     if not isinstance(model, str | Path):
-        raise LongSpecError(f"model={model!r}: expected the path of a draft folder")
+        raise LongSpecError(f"draft {model!r}: expected the path of a draft folder")
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        raise LongSpecError(f"model={str(model)!r} is not a folder; give the path of a GLIDE draft")
+        raise LongSpecError(f"draft {str(model)!r} is not a folder; give the path of a GLIDE draft")
     return folder.resolve()
 
 

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+
+NAME = "LONGSPEC"
+
 
 def register() -> None:
     """Teach this process' SGLang ``--speculative-algorithm LONGSPEC``.
 
-    SGLang calls it in every process. Without our algorithm on the command line nothing changes:
-    versions are checked, and SGLang is touched, only when LONGSPEC is asked for.
+    SGLang calls it in every process. Only when LONGSPEC is asked for are versions checked and SGLang
+    touched: one without a registry of algorithms hears of it then, in one line, and otherwise serves
+    as if this plugin were not there.
     """
-    from .algorithm import install
+    try:
+        from .algorithm import install
 
-    install()
+        install()
+    except Exception as error:
+        if not _asked_for(sys.argv):
+            return
+        from .compat import SGLANG, installed
+
+        try:
+            SGLANG.check_version(installed())
+        except ValueError as unsupported:
+            raise SystemExit(f"longspec: {unsupported}") from error
+        raise SystemExit(f"longspec: cannot register with SGLang: {error}") from error
+
+
+def _asked_for(command: list[str]) -> bool:
+    return any(word.rpartition("=")[2].upper() == NAME for word in command)

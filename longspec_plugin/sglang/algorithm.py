@@ -8,7 +8,7 @@ import torch
 from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 from sglang.srt.speculative.spec_registry import CustomSpecAlgo
 
-from . import config
+from . import NAME, config
 
 if TYPE_CHECKING:
     from sglang.srt.managers.overlap_utils import FutureMap
@@ -62,7 +62,7 @@ def install() -> None:
         return prepare(server_args)
 
     register = SpeculativeAlgorithm.register(
-        config.NAME,
+        NAME,
         supports_overlap=True,
         validate_server_args=config.check,
         spec_class=LongSpecAlgorithm,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from packaging.version import Version
 
 from ..compat import Supported
 
+_SAMPLING = "sglang.srt.sampling.sampling_batch_info:SamplingBatchInfo"
 SGLANG = Supported(
     engine="SGLang",
     low=Version("0.5.23"),
@@ -18,10 +21,16 @@ SGLANG = Supported(
             "pp_proxy_tensors",
             "is_verify",
         ),
-        "sglang.srt.model_executor.model_runner:ModelRunner.sample": (
+        "sglang.srt.layers.sampler:Sampler.forward": (
             "logits_output",
-            "forward_batch",
+            "sampling_info",
+            "return_logprob",
+            "top_logprobs_nums",
+            "token_ids_logprobs",
+            "positions",
         ),
+        f"{_SAMPLING}.apply_logits_bias": ("logits",),
+        f"{_SAMPLING}.update_regex_vocab_mask": (),
         "sglang.srt.layers.attention.torch_native_backend:TorchNativeAttnBackend.forward_extend": (
             "q",
             "k",
@@ -38,6 +47,7 @@ SGLANG = Supported(
             "out_cache_loc",
             "batch_size",
         ),
+        "sglang.srt.mem_cache.allocation_sizing:get_req_to_token_extra_context_len": (),
         "sglang.srt.mem_cache.memory_pool:MHATokenToKVPool._init_kv_copy_and_warmup": (),
         "sglang.kernels.ops.attention.decode_attention:decode_attention_fwd": (
             "q",
@@ -62,3 +72,8 @@ SGLANG = Supported(
         ),
     },
 )
+
+
+def installed() -> str:
+    """The version of SGLang in this environment."""
+    return metadata.version("sglang")

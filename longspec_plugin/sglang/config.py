@@ -13,10 +13,9 @@ from typing import Any
 
 from ..errors import LongSpecError, print_in_one_line
 from ..options import LongSpecOptions
-from . import gates
-from .compat import SGLANG
+from . import NAME, gates
+from .compat import SGLANG, installed
 
-NAME = "LONGSPEC"
 OVERRIDE = "LONGSPEC_CONFIG"
 MAX_RUNNING_REQUESTS = 48
 """SGLang's own default beside a tree: each request reserves twice a tree's KV."""
@@ -36,10 +35,8 @@ def options_of(draft: str | None) -> LongSpecOptions:
 
 def check(server_args: Any) -> None:
     """Refuse what cannot work, in one line, before anything is loaded."""
-    import sglang
-
     print_in_one_line()
-    SGLANG.check_version(sglang.__version__)
+    SGLANG.check_version(installed())
     SGLANG.check_hooks()
     proposer = options_of(server_args.speculative_draft_model_path).build()
     gates.check_arguments(server_args)

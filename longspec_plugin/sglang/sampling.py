@@ -6,31 +6,14 @@ grammar mask and logprobs in their places: to SGLang's sampler each level is an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from sglang.srt.layers.logits_processor import LogitsProcessorOutput
-from sglang.srt.model_executor.forward_batch_info import ForwardMode
 from torch import Tensor
 
 from proposers.acceptance import Walk, greedy_walk, walk
 from proposers.tree import DraftTrees
-
-
-@dataclass
-class _Decode:
-    """The part of a forward batch that ``ModelRunner.sample`` reads, for one row a request."""
-
-    sampling_info: Any
-    return_logprob: bool
-    top_logprobs_nums: list[int]
-    token_ids_logprobs: list[list[int]]
-    positions: Tensor
-    req_pool_indices: Tensor
-    forward_mode: Any = ForwardMode.DECODE
-    watermark_prompt_tail_ids: Any = None
-    watermark_context_hash_history: Any = None
 
 
 def verify(trees: DraftTrees, logits: Tensor, batch: Any, runner: Any, output: Any) -> Walk:
@@ -77,15 +60,18 @@ class _Draws:
         batch = self.batch
         # indexing copies: the sampler works in place
         output = LogitsProcessorOutput(next_token_logits=self.logits[self.requests, rows])
-        decode = _Decode(
-            sampling_info=batch.sampling_info,
-            return_logprob=batch.return_logprob,
-            top_logprobs_nums=batch.top_logprobs_nums,
-            token_ids_logprobs=batch.token_ids_logprobs,
-            positions=batch.seq_lens + depth,
-            req_pool_indices=batch.req_pool_indices,
+        info = batch.sampling_info
+        info.update_regex_vocab_mask()
+        info.apply_logits_bias(output.next_token_logits)  # penalties, grammar mask, logit bias
+        info.grammar_mask = None
+        tokens: Tensor = self.runner.sampler(
+            output,
+            info,
+            batch.return_logprob,
+            batch.top_logprobs_nums,
+            batch.token_ids_logprobs,
+            batch.seq_lens + depth,
         )
-        tokens: Tensor = self.runner.sample(output, decode)
         self.levels.append(output)
         return tokens.long()
 

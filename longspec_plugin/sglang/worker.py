@@ -17,6 +17,7 @@ from proposers.tree import DraftTrees
 from ..trace import Trace
 from .config import options_of
 from .drafter import TreeDrafter
+from .length_limit import widen_rows
 from .sampling import verify
 from .verify_input import TreeVerifyInput, next_input
 
@@ -141,4 +142,5 @@ def prepare(server_args: Any) -> type[LongSpecWorker]:
     else:
         from .device_gpu import GPUDevice as Device  # type: ignore[assignment]
     Device.prepare()
+    widen_rows()
     return type("LongSpecWorker", (LongSpecWorker,), {"device_class": Device})

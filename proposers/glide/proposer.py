@@ -41,7 +41,10 @@ class GlideProposer:
         assumed: GlideConfig | None = None,
     ) -> None:
         if draft_dir is None:
-            raise ValueError('proposer \'glide\' needs a draft: add "model": "DRAFT_DIR"')
+            raise ValueError(
+                "proposer 'glide' needs a draft: name its folder as \"model\" (vLLM) or with"
+                " --speculative-draft-model-path (SGLang)"
+            )
         if unknown := sorted(set(options) - set(OPTIONS)):
             raise ValueError(
                 f"{unknown[0]}={options[unknown[0]]!r} is unknown to proposer 'glide';"

@@ -1,9 +1,10 @@
-"""Make ``.venv`` with an engine that fits the machine and the project in it; run it again any time.
+"""Make ``.venv`` with engines that fit the machine and the project in it; run it again any time.
 
-    python3 recipes/setup/environment.py [--extras eval,offline,target,train,dev] [--device cpu]
+    python3 recipes/setup/environment.py [--engines vllm,sglang] [--extras eval,dev] [--device cpu]
 
-Without an NVIDIA GPU: the CPU builds of torch and vLLM; with one: the stock ``vllm``. Stamps in
-``.venv`` remember what was installed, so a second run takes no time.
+Without an NVIDIA GPU: the CPU builds of torch and vLLM; with one: the stock ``vllm``. SGLang comes
+last, where it is wanted (``sglang.py``). Stamps in ``.venv`` remember what was installed, so a
+second run takes no time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from recipes.setup import checks
+from recipes.setup import checks, sglang
 from recipes.setup.console import Progress, SetupError, run_main, say
 from recipes.setup.runner import Runner
 
@@ -31,6 +32,7 @@ TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # serving text needs none of them.
 CUDA_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 BUILD_TOOLS = ("pip", "setuptools>=77,<81", "wheel")
+ENGINES = ("vllm", "vllm,sglang")
 EXTRAS = ("eval", "offline", "target", "train", "dev")
 DISK_GIB = {"cpu": 6.0, "gpu": 20.0}
 SMOKE_TEST = "import torch, transformers, vllm, pydantic, longspec_plugin, proposers"
@@ -38,17 +40,30 @@ TITLES = {
     "venv": "environment",
     "engine": "engine (several hundred MB the first time)",
     "project": "project and its libraries",
+    "sglang": "SGLang beside it",
 }
 
 
 class Environment:
-    """The environment in ``folder``, for ``device`` (``cpu`` or ``gpu``)."""
+    """The environment in ``folder``, for ``device`` (``cpu`` or ``gpu``) and one of ``ENGINES``."""
 
-    def __init__(self, folder: Path, device: str, extras: Sequence[str] = EXTRAS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        extras: Sequence[str] = EXTRAS,
+        engines: str = ENGINES[0],
+    ) -> None:
         self.folder = folder
         self.python = folder / "bin" / "python"
         self.device = device
         self.extras = tuple(sorted(extras))
+        self.steps = [step for step in TITLES if step != "sglang" or step in engines]
+
+    @property
+    def project(self) -> str:
+        """What pip is asked for to get this project with its extras."""
+        return f"{ROOT}[{','.join(self.extras)}]"
 
     def key(self, step: str) -> str:
         """Hash of all that decides what ``step`` installs."""
@@ -57,6 +72,8 @@ class Environment:
         inputs: list[object] = [self.device, versions, marker]
         if step == "project":
             inputs += [str(ROOT), self.extras, (ROOT / "pyproject.toml").read_bytes()]
+        if step == "sglang":
+            inputs += sglang.inputs()
         return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
     def stamp(self, step: str) -> Path:
@@ -81,10 +98,15 @@ class Environment:
     def missing_steps(self) -> list[str]:
         """What is left to do; a step is redone with every step before it."""
         if not self.usable():
-            return ["venv", "engine", "project"]
-        if not self.finished("engine"):
-            return ["engine", "project"]
-        return [] if self.finished("project") else ["project"]
+            return self.steps
+        unfinished = (i for i, step in enumerate(self.steps) if i and not self.finished(step))
+        return self.steps[next(unfinished, len(self.steps)) :]
+
+    def forget(self, first: str) -> None:
+        """Drop the stamps of ``first`` and all after it, also of steps that are not wanted now."""
+        steps = list(TITLES)
+        for step in steps[steps.index(first) :]:
+            self.stamp(step).unlink(missing_ok=True)
 
 
 def create(env: Environment) -> None:
@@ -123,9 +145,19 @@ def install_engine(env: Environment, runner: Runner) -> None:
 
 def install_project(env: Environment, runner: Runner) -> None:
     """The project, editable, with its extras; then one import of everything."""
-    project = f"{ROOT}[{','.join(env.extras)}]"
-    runner.install("--no-build-isolation", "--editable", project)
+    runner.install("--no-build-isolation", "--editable", env.project)
     runner.run([str(env.python), "-c", SMOKE_TEST], "the first import")
+
+
+def install_sglang(env: Environment, runner: Runner) -> None:
+    """SGLang as fits the device."""
+    if env.device == "gpu":
+        sglang.install_gpu(runner, env.project, BUILD_TOOLS)
+    else:
+        sglang.install_cpu(runner)
+
+
+INSTALL = {"engine": install_engine, "project": install_project, "sglang": install_sglang}
 
 
 def preflight(env: Environment, steps: Sequence[str]) -> None:
@@ -145,6 +177,7 @@ def prepare(env: Environment) -> None:
     if steps:
         kind = "an NVIDIA GPU" if env.device == "gpu" else "the CPU"
         say(f"{env.folder} for {kind} (log: {env.folder / 'setup.log'})")
+        env.forget(steps[0])
     progress = Progress(len(steps))
     runner = Runner(env.python, env.folder / "setup.log", progress)
     for step in steps:
@@ -152,7 +185,7 @@ def prepare(env: Environment) -> None:
         if step == "venv":
             create(env)
         else:
-            (install_engine if step == "engine" else install_project)(env, runner)
+            INSTALL[step](env, runner)
             env.stamp(step).write_text(env.key(step), "utf-8")
         progress.done()
 
@@ -163,6 +196,7 @@ def main() -> None:
         description=(__doc__ or "").splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument("--engines", choices=ENGINES, default=ENGINES[0], help="what will serve")
     parser.add_argument("--extras", default=",".join(EXTRAS), help="extras of the project")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="environment to make")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="build")
@@ -172,7 +206,8 @@ def main() -> None:
     device = options.device
     if device == "auto":
         device = "gpu" if checks.has_nvidia_gpu() else "cpu"
-    prepare(Environment(options.venv.absolute(), device, options.extras.split(",")))
+    extras = options.extras.split(",")
+    prepare(Environment(options.venv.absolute(), device, extras, options.engines))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ def prompts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def speculative(draft_dir: Path) -> dict[str, object]:
-    return {"method": "longspec", "model": str(draft_dir), "tree_shape": TREE}
+    """Full trees of the draft alone; the draft's own defaults are tested under preemption."""
+    glide = {"proposer": "glide", "min_probability": 0.0}
+    return {"method": "longspec", "model": str(draft_dir), "tree_shape": TREE, **glide}
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +45,9 @@ def trees(target_dir: Path, speculative: dict[str, object], logs: Path) -> Itera
     """Stock vLLM with the plugin."""
     with serve(target_dir, logs / "trees.log", speculative) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def vllm_trees(trees: Client) -> Client:
+    """The same, by a name that tells it from other engines' servers."""
+    return trees

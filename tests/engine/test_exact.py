@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,13 @@ def test_one_at_a_time_with_prefix_hits(plain: Plain, trees: Client, prompts: li
 
 
 def test_chunked_prefill_and_preemption(
-    plain: Plain, target_dir: Path, speculative: dict[str, Any], prompts: list[str], logs: Path
+    plain: Plain, target_dir: Path, draft_dir: Path, prompts: list[str], logs: Path
 ) -> None:
     """96 tokens a step cut prompts in pieces; too few blocks force requests out and back."""
     small = ("--max-num-batched-tokens", "96", "--max-num-seqs", "8")
     few = ("--num-gpu-blocks-override", "38")
-    glide = {**speculative, "proposer": "glide", "min_probability": 0.0}  # full trees, no lookup
-    with serve(target_dir, logs / "small.log", glide, *small, *few) as client:
+    default = {"method": "longspec", "model": str(draft_dir)}  # the draft's own options
+    with serve(target_dir, logs / "small.log", default, *small, *few) as client:
         found = client.complete_all(prompts, 8, max_tokens=TOKENS, temperature=0)
         assert tokens(found) == tokens(plain[1])
         assert client.counter("vllm:num_preemptions_total") > 0
@@ -97,7 +98,6 @@ def test_per_request_features_in_a_mixed_batch(
     plain: Plain, trees: Client, prompts: list[str], params: dict[str, Any]
 ) -> None:
     """Beside drafted requests, in the same batch, as in the stock engine."""
-    from concurrent.futures import ThreadPoolExecutor
 
     def both(client: Client) -> list[Completion]:
         jobs = [(p, params if i % 2 else {}) for i, p in enumerate(prompts[:4])]

@@ -33,8 +33,12 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def plain(target_dir: Path, prompts: list[str], logs: Path) -> Iterator[Client]:
-    """Stock SGLang without speculation."""
-    with serve(target_dir, logs / "plain.log", None, "--max-total-tokens", "16000") as client:
+    """Stock SGLang without speculation, scheduling synchronously as speculation on a CPU does.
+
+    Its overlapped scheduler applies penalties one token late.
+    """
+    flags = ("--max-total-tokens", "16000", "--disable-overlap-schedule")
+    with serve(target_dir, logs / "plain.log", None, *flags) as client:
         yield client
 
 

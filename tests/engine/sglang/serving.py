@@ -18,8 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from eval.server import choose_port, running
 
 ROOT = Path(__file__).resolve().parents[3]
+OWN = ROOT / ".venv-sglang" / "bin" / "python"  # on a GPU SGLang has an environment of its own
+PYTHON = str(OWN) if OWN.exists() else sys.executable
 CPU = ("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph")
-COMMON = ("--dtype", "float32", "--context-length", "1024", "--enable-metrics")
+COMMON = ("--dtype", "float32", "--context-length", "1024", "--enable-metrics", "--sleep-on-idle")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def serve(
 ) -> Iterator[Client]:
     """Serve the target in float32, with LONGSPEC if there is a draft."""
     port = choose_port(None)
-    line = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(target)]
+    line = [PYTHON, "-m", "sglang.launch_server", "--model-path", str(target)]
     line += ["--port", str(port), *CPU, *COMMON, *flags]
     if draft is not None:
         line += ["--speculative-algorithm", "LONGSPEC"]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ vllm = pytest.importorskip("vllm", reason="needs the engine: make setup")
 
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 
-from longspec_plugin.vllm import compat, config  # noqa: E402
+from longspec_plugin.vllm import config  # noqa: E402
+from longspec_plugin.vllm.compat import VLLM  # noqa: E402
 
 TARGET = {
     "architectures": ["LlamaForCausalLM"],
@@ -77,9 +79,9 @@ def create(folders: dict[str, Path], spec: dict[str, Any], **flags: Any) -> Any:
 
 
 SPECS = [
-    ({}, {}, "proposer 'glide' needs a draft: add \"model\""),
-    ({"model": "/nowhere"}, {}, "model='/nowhere' is not a folder"),
-    ({"model": 5}, {}, "model=5: expected the path of a draft folder"),
+    ({}, {}, "proposer 'glide' needs a draft: name its folder"),
+    ({"model": "/nowhere"}, {}, "draft '/nowhere' is not a folder"),
+    ({"model": 5}, {}, "draft 5: expected the path of a draft folder"),
     ({"model": "empty"}, {}, "config.json does not exist; a draft folder needs one"),
     ({"model": "broken"}, {}, "config.json is not valid JSON"),
     ({"model": "no_weights"}, {}, "holds no weights; expected one of model.safetensors"),
@@ -126,17 +128,17 @@ def test_environment_that_asks_for_the_other_runner(
 @pytest.mark.parametrize("version", ["0.31.2", "0.34.0", "1.0"])
 def test_unsupported_versions(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LongSpecError, match=rf"vLLM {version} is not supported; allowed: >=0.32"):
-        compat.check_version(version)
-    monkeypatch.setenv(compat.OVERRIDE, "1")
-    compat.check_version(version)
+        VLLM.check_version(version)
+    monkeypatch.setenv(VLLM.override, "1")
+    VLLM.check_version(version)
 
 
-def test_a_moved_hook_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    compat.check_hooks()
-    name = next(iter(compat.HOOKS))
-    monkeypatch.setitem(compat.HOOKS, name, ("other",))
+def test_a_moved_hook_is_noticed() -> None:
+    VLLM.check_hooks()
+    name = next(iter(VLLM.hooks))
+    moved = replace(VLLM, hooks={**VLLM.hooks, name: ("other",)})
     with pytest.raises(LongSpecError, match=r"create_engine_config takes .*, expected"):
-        compat.check_hooks()
+        moved.check_hooks()
 
 
 def test_a_good_configuration_is_rewritten_and_arguments_stay(folders: dict[str, Path]) -> None:

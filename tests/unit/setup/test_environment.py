@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.setup import environment
+from recipes.setup import environment, sglang
 from recipes.setup.console import Progress, SetupError
 from recipes.setup.environment import Environment
 from recipes.setup.runner import Runner
@@ -29,16 +29,16 @@ class Recorder(Runner):
         return self.offered
 
 
-def made(folder: Path) -> Environment:
+def made(folder: Path, engines: str = "vllm") -> Environment:
     """An environment whose Python runs."""
-    env = Environment(folder, "cpu")
+    env = Environment(folder, "cpu", engines=engines)
     env.python.parent.mkdir(parents=True)
     env.python.symlink_to(sys.executable)
     return env
 
 
 def finish(env: Environment) -> None:
-    for step in ("engine", "project"):
+    for step in env.steps[1:]:
         env.stamp(step).write_text(env.key(step))
 
 
@@ -46,6 +46,13 @@ def finish(env: Environment) -> None:
 def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     monkeypatch.setattr(Environment, "usable", lambda self: self.python.exists())
     return made(tmp_path / ".venv")
+
+
+@pytest.fixture
+def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """An environment with both engines."""
+    monkeypatch.setattr(Environment, "usable", lambda self: self.python.exists())
+    return made(tmp_path / ".venv", "vllm,sglang")
 
 
 def test_steps_from_nothing(tmp_path: Path) -> None:
@@ -72,6 +79,36 @@ def test_new_engine_version(env: Environment, monkeypatch: pytest.MonkeyPatch) -
     finish(env)
     monkeypatch.setattr(environment, "VLLM_VERSION", "0.32.1")
     assert env.missing_steps() == ["engine", "project"]
+
+
+def test_sglang_is_a_step_more(both: Environment) -> None:
+    plain = Environment(both.folder, "cpu")
+    finish(plain)
+    assert both.missing_steps() == ["sglang"]
+    finish(both)
+    assert both.missing_steps() == plain.missing_steps() == []
+
+
+@pytest.mark.parametrize("name", ["REQUIREMENTS", "HOOK"])
+def test_new_file_of_sglang(
+    name: str, both: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(both)
+    (tmp_path / "new").write_text("numpy\n")
+    monkeypatch.setattr(sglang, name, tmp_path / "new")
+    assert both.missing_steps() == ["sglang"]
+
+
+def test_engine_anew_is_sglang_anew(both: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the set-up that redoes the engine does not want SGLang: it removes torchvision."""
+    finish(both)
+    both.stamp("engine").unlink()
+    plain = Environment(both.folder, "cpu")
+    for step in ("engine", "project"):
+        monkeypatch.setitem(environment.INSTALL, step, lambda env, runner: None)
+    environment.prepare(plain)
+    assert plain.missing_steps() == []
+    assert both.missing_steps() == ["sglang"]
 
 
 def test_broken_python_is_made_anew(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""One draft and tree on both engines and the offline engine: same tokens, same acceptance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from proposers import load_glide_model
+
+from .. import serving as vllm
+from .conftest import TOKENS, TREE
+from .serving import Answer, Client, acceptance_length, tokens
+
+pytestmark = pytest.mark.engine
+Result = tuple[list[tuple[int, ...]], float]
+
+
+def on_vllm(client: vllm.Client, prompts: list[str]) -> Result:
+    names = ("accepted_tokens", "drafts")
+    before = [client.counter(f"vllm:spec_decode_num_{name}_total") for name in names]
+    found = client.complete_all(prompts, 4, max_tokens=TOKENS, temperature=0, ignore_eos=True)
+    after = [client.counter(f"vllm:spec_decode_num_{name}_total") for name in names]
+    accepted, steps = (b - a for a, b in zip(before, after, strict=True))
+    return [completion.tokens for completion in found], 1 + accepted / steps
+
+
+def on_sglang(client: Client, prompts: list[str]) -> Result:
+    found: list[Answer] = client.generate_all(prompts, 4, TOKENS, ignore_eos=True)
+    return tokens(found), acceptance_length(found)
+
+
+def offline(target: Path, draft: Path, prompts: list[str]) -> Result:
+    model = load_glide_model(target, draft, device="cpu", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    proposer, answers, accepted, steps = model.tree_proposer(TREE["tree_shape"]), [], 0, 0
+    for prompt in prompts:
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        done = model.decode(proposer, ids, ids.shape[1], TOKENS, -1)
+        answers.append(tuple(done.output_ids[0, :TOKENS].tolist()))
+        accepted, steps = accepted + int(done.accepted.sum()), steps + int(done.steps.sum())
+    return answers, 1 + accepted / steps
+
+
+def test_same_tokens_and_acceptance_length(
+    trees: Client,
+    vllm_trees: vllm.Client,
+    target_dir: Path,
+    draft_dir: Path,
+    prompts: list[str],
+) -> None:
+    found = {
+        "vLLM": on_vllm(vllm_trees, prompts),
+        "SGLang": on_sglang(trees, prompts),
+        "offline": offline(target_dir, draft_dir, prompts),
+    }
+    lengths = {engine: length for engine, (_, length) in found.items()}
+    print("acceptance length:", {engine: f"{length:.4f}" for engine, length in lengths.items()})
+    answers = [answer for answer, _ in found.values()]
+    assert answers[0] == answers[1] == answers[2]
+    assert max(lengths.values()) / min(lengths.values()) < 1.01

@@ -1,0 +1,33 @@
+"""Sampling with trees is distributed as without: a permutation test, with a control that fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ..test_sampling import PROMPT, Joint, p_value, total_variation
+from .serving import Client
+
+pytestmark = pytest.mark.engine
+SAMPLES = 320
+FILTERS = {"top_k": 60, "top_p": 0.97, "min_p": 0.005, "ignore_eos": True}
+
+
+def samples(client: Client, **params: Any) -> Joint:
+    """Tokens 2 to 4 of the answers: the ones that were verified in a tree."""
+    found = client.generate_all([PROMPT] * SAMPLES, 16, 4, **FILTERS, **params)
+    return [answer.tokens[1:] for answer in found]
+
+
+def test_trees_sample_as_the_plain_engine(plain: Client, trees: Client) -> None:
+    reference, control = samples(plain, temperature=1.0), samples(plain, temperature=1.0)
+    drafted, colder = samples(trees, temperature=1.0), samples(trees, temperature=0.7)
+    print(
+        f"total variation: plain against itself {total_variation(reference, control):.3f},"
+        f" trees {total_variation(reference, drafted):.3f},"
+        f" trees at temperature 0.7 {total_variation(reference, colder):.3f}"
+    )
+    assert p_value(reference, control) > 0.002
+    assert p_value(reference, drafted) > 0.002
+    assert p_value(reference, colder) < 0.01  # the test can tell distributions apart

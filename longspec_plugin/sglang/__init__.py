@@ -10,9 +10,9 @@ NAME = "LONGSPEC"
 def register() -> None:
     """Teach this process' SGLang ``--speculative-algorithm LONGSPEC``.
 
-    SGLang calls it in every process. Only when LONGSPEC is asked for are versions checked and SGLang
-    touched: one without a registry of algorithms hears of it then, in one line, and otherwise serves
-    as if this plugin were not there.
+    SGLang calls it in every process. Versions are checked and SGLang is touched only when LONGSPEC
+    is asked for: one without a registry of algorithms hears of it then, in one line, and otherwise
+    serves as if this plugin were not there.
     """
     try:
         from .algorithm import install

@@ -41,13 +41,13 @@ def plain(
 
 
 @pytest.fixture(scope="session")
-def trees(target_dir: Path, speculative: dict[str, object], logs: Path) -> Iterator[Client]:
+def vllm_trees(target_dir: Path, speculative: dict[str, object], logs: Path) -> Iterator[Client]:
     """Stock vLLM with the plugin."""
     with serve(target_dir, logs / "trees.log", speculative) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def vllm_trees(trees: Client) -> Client:
-    """The same, by a name that tells it from other engines' servers."""
-    return trees
+def trees(vllm_trees: Client) -> Client:
+    """The same by the name that tests of one engine use; SGLang's have a server of their own."""
+    return vllm_trees

@@ -16,8 +16,8 @@ import pytest
 from ..prompts import chat_prompts
 from .serving import Answer, Client, serve
 
-COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 8))
-TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 48))
+COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 6))
+TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 40))
 TREE: dict[str, Any] = {"proposer": "glide", "tree_shape": [4, 4, 2, 1], "min_probability": 0}
 
 
@@ -27,18 +27,18 @@ def prompts() -> list[str]:
 
 
 @pytest.fixture(scope="package")
-def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sglang_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sglang")
 
 
 @pytest.fixture(scope="package")
-def plain(target_dir: Path, prompts: list[str], logs: Path) -> Iterator[Client]:
+def plain(target_dir: Path, prompts: list[str], sglang_logs: Path) -> Iterator[Client]:
     """Stock SGLang without speculation, scheduling synchronously as speculation on a CPU does.
 
     Its overlapped scheduler applies penalties one token late.
     """
     flags = ("--max-total-tokens", "16000", "--disable-overlap-schedule")
-    with serve(target_dir, logs / "plain.log", None, *flags) as client:
+    with serve(target_dir, sglang_logs / "plain.log", None, *flags) as client:
         yield client
 
 
@@ -49,9 +49,9 @@ def expected(plain: Client, prompts: list[str]) -> list[Answer]:
 
 
 @pytest.fixture(scope="package")
-def trees(target_dir: Path, draft_dir: Path, logs: Path) -> Iterator[Client]:
+def trees(target_dir: Path, draft_dir: Path, sglang_logs: Path) -> Iterator[Client]:
     """Stock SGLang with the plugin."""
-    log, pool = logs / "trees.log", ("--max-total-tokens", "16000")
+    log, pool = sglang_logs / "trees.log", ("--max-total-tokens", "16000")
     with serve(target_dir, log, draft_dir, *pool, config=TREE) as client:
         yield client
 
@@ -65,7 +65,7 @@ def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def tight(target_dir: Path, draft_dir: Path, logs: Path, switch: Path) -> Iterator[Client]:
+def tight(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) -> Iterator[Client]:
     """Pages of 16, prompts in chunks of 64, requests retracted every few steps."""
     config = {**TREE, "proposer": "tests.engine.sglang.breaking:BreakableGlide"}
     flags = ("--page-size", "16", "--chunked-prefill-size", "64", "--max-total-tokens", "6000")
@@ -74,5 +74,7 @@ def tight(target_dir: Path, draft_dir: Path, logs: Path, switch: Path) -> Iterat
         "SGLANG_TEST_RETRACT": "1",
         "SGLANG_TEST_RETRACT_INTERVAL": "12",
     }
-    with serve(target_dir, logs / "tight.log", draft_dir, *flags, config=config, **env) as client:
+    with serve(
+        target_dir, sglang_logs / "tight.log", draft_dir, *flags, config=config, **env
+    ) as client:
         yield client

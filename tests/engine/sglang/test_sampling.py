@@ -10,13 +10,13 @@ from ..test_sampling import PROMPT, Joint, p_value, total_variation
 from .serving import Client
 
 pytestmark = pytest.mark.engine
-SAMPLES = 320
+SAMPLES = 240
 FILTERS = {"top_k": 60, "top_p": 0.97, "min_p": 0.005, "ignore_eos": True}
 
 
 def samples(client: Client, **params: Any) -> Joint:
-    """Tokens 2 to 4 of the answers: the ones that were verified in a tree."""
-    found = client.generate_all([PROMPT] * SAMPLES, 16, 4, **FILTERS, **params)
+    """Tokens 2 and 3 of the answers: the ones that were verified in a tree."""
+    found = client.generate_all([PROMPT] * SAMPLES, 24, 3, **FILTERS, **params)
     return [answer.tokens[1:] for answer in found]
 
 

@@ -13,7 +13,10 @@ from ..options import Options
 from ..provenance import gpus
 from . import HOST, Config
 
-CPU_TEST_BED = ["--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph"]
+CPU_TEST_BED = [
+    *("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph"),
+    *("--max-total-tokens", "65536"),  # left to itself it fills most of the memory with KV
+]
 NGRAM: Config = {  # SGLang's own default: trees of at most 11 drafted tokens
     "speculative_algorithm": "NGRAM",
     "speculative_num_draft_tokens": 12,

@@ -67,6 +67,7 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
         output.hidden_states = None
         for request, token in zip(batch.reqs, tokens.tolist(), strict=True):
             self.drafter.book.start(request, token)
+        self.trace.end_cycle()  # no cycle of ours: the next one begins here
         ones = torch.ones(len(batch.reqs), dtype=torch.int32, device=lengths.device)
         return self._result(result, tokens, tokens[:, None], ones, lengths)
 
@@ -76,7 +77,8 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
             trees = self.drafter.draft(batch, lambda index: self.device.target_kv(batch, index))
         with self.trace.section("verify"):
             width = self._prepare(batch, trees)
-            result = self.target_worker.forward_batch_generation(batch, is_verify=True)
+            with self.trace.section("forward"):
+                result = self.target_worker.forward_batch_generation(batch, is_verify=True)
         with self.trace.section("accept"):
             walk = self._accept(batch, trees, result.logits_output, width)
         counts = (walk.accepted + 1).to(torch.int32)

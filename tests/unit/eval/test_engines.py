@@ -18,6 +18,7 @@ from eval.options import Options, parse
 from .test_server import ROOT, pids, running
 
 BED = ["--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph"]
+BED += ["--max-total-tokens", "65536"]
 HEAD = ["SGLANG", "--model-path", "t", "--host", "127.0.0.1", "--port", "5", "--enable-metrics"]
 
 

@@ -56,6 +56,8 @@ def complete(server_args: Any) -> None:
         server_args.max_running_requests = MAX_RUNNING_REQUESTS
     if server_args.device == "cpu":
         server_args.disable_overlap_schedule = True
+    elif server_args.attention_backend is None:
+        server_args.attention_backend = gates.BACKENDS["cuda"][0]  # its own choice takes no mask
 
 
 def let_drafts_be_read() -> None:

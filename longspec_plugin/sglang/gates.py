@@ -6,8 +6,10 @@ from typing import Any
 
 from proposers.base import Proposer, TargetShape
 
-from ..errors import LongSpecError
+from ..gates import Gate, Rule, check_draft_fits
+from . import NAME
 
+GATE = Gate(NAME)
 BACKENDS = {"cpu": ("torch_native",), "cuda": ("triton", "flashinfer")}
 KV_TYPES = ("auto", "bf16", "bfloat16")
 TREE_FLAGS = (
@@ -18,26 +20,22 @@ TREE_FLAGS = (
 )
 
 
-def refuse(what: str, allowed: str) -> LongSpecError:
-    return LongSpecError(f"{what} does not work with LONGSPEC; {allowed}")
-
-
 def check_arguments(args: Any) -> None:
     """Refuse arguments that trees do not fit."""
     for name in TREE_FLAGS:
         if (value := getattr(args, name, None)) is not None:
             flag = f"--{name.replace('_', '-')} {value}"
-            raise refuse(flag, 'give the tree as "tree_shape" in LONGSPEC_CONFIG or config.json')
-    for found, what, allowed in _rules(args):
-        if found:
-            raise refuse(what, allowed)
+            raise GATE.refusal(
+                flag, 'give the tree as "tree_shape" in LONGSPEC_CONFIG or config.json'
+            )
+    GATE.check(_rules(args))
     device = str(args.device)
     if device not in BACKENDS:
-        raise refuse(f"--device {device}", f"allowed: {', '.join(BACKENDS)}")
+        raise GATE.refusal(f"--device {device}", f"allowed: {', '.join(BACKENDS)}")
     _check_backends(args, BACKENDS[device])
 
 
-def _rules(args: Any) -> list[tuple[Any, str, str]]:
+def _rules(args: Any) -> list[Rule]:
     get = lambda name: getattr(args, name, None)  # noqa: E731  (fields differ between versions)
     sizes = ("tp_size", "pp_size", "dp_size", "dcp_size", "attn_cp_size")
     flags = (
@@ -71,7 +69,7 @@ def _check_backends(args: Any, allowed: tuple[str, ...]) -> None:
         chosen = getattr(args, name, None)
         if chosen is not None and chosen not in allowed:
             flag = f"--{name.replace('_', '-')} {chosen}"
-            raise refuse(flag, f"allowed on {args.device}: {', '.join(allowed)}")
+            raise GATE.refusal(flag, f"allowed on {args.device}: {', '.join(allowed)}")
 
 
 def check_target(model: Any, proposer: Proposer) -> None:
@@ -87,13 +85,9 @@ def check_target(model: Any, proposer: Proposer) -> None:
         (model.is_hybrid_swa or model.sliding_window_size, "a target with sliding windows"),
         (not model.is_generation, f"the target {architecture}"),
     ]
-    for found, what in rules:
-        if found:
-            raise refuse(what, "use a decoder-only text model with full attention")
-    try:
-        proposer.check_target(target_shape(model))
-    except ValueError as error:
-        raise LongSpecError(str(error)) from error
+    fix = "use a decoder-only text model with full attention"
+    GATE.check((found, what, fix) for found, what in rules)
+    check_draft_fits(proposer, target_shape(model))
 
 
 def target_shape(model: Any) -> TargetShape:

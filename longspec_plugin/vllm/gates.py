@@ -3,49 +3,52 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proposers.base import Proposer, TargetShape
 
-from ..errors import LongSpecError
+from ..gates import Gate, Rule, check_draft_fits
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.sampling_params import SamplingParams
 
+GATE = Gate("method 'longspec'")
 BACKENDS = {"cpu": ("CPU_ATTN",), "cuda": ("TRITON_ATTN",)}
-
-
-def refuse(what: str, allowed: str) -> LongSpecError:
-    return LongSpecError(f"{what} does not work with method 'longspec'; {allowed}")
 
 
 def check_arguments(args: EngineArgs) -> None:
     """Refuse flags that vLLM would otherwise turn down later, or quietly override."""
-    if args.async_scheduling:
-        raise refuse("--async-scheduling", "leave it out (scheduling is synchronous)")
-    if args.enable_lora:
-        raise refuse("--enable-lora", "serve the merged model instead")
-    if os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1":
-        raise refuse("VLLM_USE_V2_MODEL_RUNNER=1", "unset it (Model Runner V1 is used)")
-    if getattr(args, "spec_tokens", None) is not None:
-        raise refuse("--spec-tokens", 'give the tree as "tree_shape", for instance [4, 4, 2, 1]')
+    other_runner = os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1"
+    tokens = getattr(args, "spec_tokens", None) is not None
+    tree = 'give the tree as "tree_shape", for instance [4, 4, 2, 1]'
+    GATE.check(
+        [
+            (
+                args.async_scheduling,
+                "--async-scheduling",
+                "leave it out (scheduling is synchronous)",
+            ),
+            (args.enable_lora, "--enable-lora", "serve the merged model instead"),
+            (
+                other_runner,
+                "VLLM_USE_V2_MODEL_RUNNER=1",
+                "unset it (Model Runner V1 is used)",
+            ),
+            (tokens, "--spec-tokens", tree),
+        ]
+    )
 
 
 def check_config(config: VllmConfig, proposer: Proposer) -> None:
     """Refuse engine features that trees do not fit, and drafts made for another target."""
-    for found, what, allowed in _rules(config):
-        if found:
-            raise refuse(what, allowed)
+    GATE.check(_rules(config))
     _check_backend(config)
-    try:
-        proposer.check_target(target_shape(config))
-    except ValueError as error:
-        raise LongSpecError(str(error)) from error
+    check_draft_fits(proposer, target_shape(config))
 
 
-def _rules(config: VllmConfig) -> list[tuple[Any, str, str]]:
+def _rules(config: VllmConfig) -> list[Rule]:
     model, parallel, cache = config.model_config, config.parallel_config, config.cache_config
     text = model.hf_text_config
     return [
@@ -119,7 +122,7 @@ def _check_backend(config: VllmConfig) -> None:
     chosen = config.attention_config.backend
     allowed = BACKENDS.get(current_platform.device_type, ())
     if chosen is not None and chosen.name not in allowed:
-        raise refuse(f"--attention-backend {chosen.name}", f"allowed: {', '.join(allowed)}")
+        raise GATE.refusal(f"--attention-backend {chosen.name}", f"allowed: {', '.join(allowed)}")
 
 
 def target_shape(config: VllmConfig) -> TargetShape:

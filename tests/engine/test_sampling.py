@@ -40,13 +40,10 @@ def p_value(left: Joint, right: Joint, rounds: int = 500) -> float:
     return (hits + 1) / (rounds + 1)
 
 
-def test_trees_sample_as_the_plain_engine(
-    plain: tuple[Client, list[Completion]], trees: Client
+def check_same_distribution(
+    reference: Joint, control: Joint, drafted: Joint, colder: Joint
 ) -> None:
-    reference = samples(plain[0], 1.0)
-    control = samples(plain[0], 1.0)
-    drafted = samples(trees, 1.0)
-    colder = samples(trees, 0.7)
+    """Plain and drafted samples are told apart no better than two plain ones; colder ones are."""
     print(
         f"total variation: plain against itself {total_variation(reference, control):.3f},"
         f" trees {total_variation(reference, drafted):.3f},"
@@ -55,3 +52,10 @@ def test_trees_sample_as_the_plain_engine(
     assert p_value(reference, control) > 0.002
     assert p_value(reference, drafted) > 0.002
     assert p_value(reference, colder) < 0.01  # the test can tell distributions apart
+
+
+def test_trees_sample_as_the_plain_engine(
+    plain: tuple[Client, list[Completion]], trees: Client
+) -> None:
+    reference, control = samples(plain[0], 1.0), samples(plain[0], 1.0)
+    check_same_distribution(reference, control, samples(trees, 1.0), samples(trees, 0.7))

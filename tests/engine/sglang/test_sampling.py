@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ..test_sampling import PROMPT, Joint, p_value, total_variation
+from ..test_sampling import PROMPT, Joint, check_same_distribution
 from .serving import Client
 
 pytestmark = pytest.mark.engine
@@ -23,11 +23,4 @@ def samples(client: Client, **params: Any) -> Joint:
 def test_trees_sample_as_the_plain_engine(plain: Client, trees: Client) -> None:
     reference, control = samples(plain, temperature=1.0), samples(plain, temperature=1.0)
     drafted, colder = samples(trees, temperature=1.0), samples(trees, temperature=0.7)
-    print(
-        f"total variation: plain against itself {total_variation(reference, control):.3f},"
-        f" trees {total_variation(reference, drafted):.3f},"
-        f" trees at temperature 0.7 {total_variation(reference, colder):.3f}"
-    )
-    assert p_value(reference, control) > 0.002
-    assert p_value(reference, drafted) > 0.002
-    assert p_value(reference, colder) < 0.01  # the test can tell distributions apart
+    check_same_distribution(reference, control, drafted, colder)

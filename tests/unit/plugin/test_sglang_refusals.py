@@ -121,6 +121,14 @@ def test_the_environment_overrides_the_draft_and_sizes_the_buffers(
     assert args.speculative_num_draft_tokens == 6
     assert args.speculative_num_steps == 2
     assert args.disable_overlap_schedule
+    on_gpu = arguments(
+        device="cuda",
+        attention_backend=None,
+        speculative_draft_model_path=str(tmp_path),
+        max_running_requests=7,
+    )
+    complete(on_gpu)
+    assert (on_gpu.attention_backend, on_gpu.max_running_requests) == ("triton", 7)
     monkeypatch.setenv("LONGSPEC_CONFIG", '{"proposer": "prompt_lookup"}')
     assert options_of(None).build().max_nodes > 1  # no draft is needed
 

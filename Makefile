@@ -59,11 +59,12 @@ quality: setup  ## lint, types and import rules
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
-gpu: setup  ## on a machine with an NVIDIA GPU: tests of its kernels, then their measurements
+gpu: setup  ## on a machine with an NVIDIA GPU: tests of its kernels, measurements, both engines
 	@$(VENV)/python -m pytest tests/gpu
 	@$(VENV)/python -m recipes.offline.attention
 	@$(VENV)/python -m recipes.offline.step --shapes llama-3-8b --contexts "[128, 4096, 32768]" \
 	  --tree-shape "[4, 16, 16, 16, 16]"
+	@$(MAKE) bench bench-sglang
 
 format: setup  ## format the code and fix what can be fixed
 	@$(VENV)/ruff check --fix .

@@ -195,5 +195,5 @@ def test_another_target_is_refused(draft: Path) -> None:
 
 
 def test_a_draft_is_needed() -> None:
-    with pytest.raises(ValueError, match='add "model"'):
+    with pytest.raises(ValueError, match=r'as "model" \(vLLM\)'):
         GlideProposer(None, {})

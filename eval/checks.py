@@ -11,38 +11,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from .arms import Arm
 from .engines import engine_of
 from .errors import UserError
 from .options import Options
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_SERVER_FLAGS = (
-    "draft",
-    "tree_shape",
-    "dtype",
-    "max_model_len",
-    "server_args",
-    "port",
-    "trace",
-    "rounds",
-)
+_SERVER_FLAGS = ("draft", "tree_shape", "dtype", "max_model_len", "server_args", "port", "trace")
 
 
 def check(options: Options, arms: list[Arm]) -> None:
     """Raise ``UserError`` on the first option that cannot work."""
-    if options.base_url is None:
-        _check_own_server(options, arms)
+    if own := [arm for arm in arms if not arm.urls]:
+        _check_own_servers(options, own)
     else:
-        _check_running_server(options, arms)
-    _check_source(options)
+        _check_running_servers(options)
+    _check_source(options, bool(own))
     _check_length(options.output_len, context_limit(options))
     _check_writable(options.output_dir)
 
 
-def _check_own_server(options: Options, arms: list[Arm]) -> None:
+def _check_own_servers(options: Options, arms: list[Arm]) -> None:
     if options.model is None:
         raise UserError("--model: missing; give the target's folder, or --base-url URL")
     if Path(options.model).exists() or not _HUB_NAME.fullmatch(options.model):
@@ -67,17 +57,16 @@ def _check_folder(flag: str, folder: Path) -> None:
         raise UserError(f"{flag} {folder}: holds no config.json; give the folder that does")
 
 
-def _check_running_server(options: Options, arms: list[Arm]) -> None:
+def _check_running_servers(options: Options) -> None:
     extra = [name for name in _SERVER_FLAGS if name in options.model_fields_set]
     if extra:
         flag = "--" + extra[0].replace("_", "-")
-        raise UserError(f"{flag}: does not go with --base-url, whose server runs; leave it out")
-    if len(arms) > 1:
-        names = ",".join(arm.name for arm in arms)
-        raise UserError(f"--arms {names}: --base-url measures one arm; give one name")
+        raise UserError(f"{flag}: does not go with servers that run already; leave it out")
+    if options.base_url and options.arms is not None and not _NAME.fullmatch(str(options.arms)):
+        raise UserError(f"--arms {options.arms}: --base-url measures one arm; give one name")
 
 
-def _check_source(options: Options) -> None:
+def _check_source(options: Options, own: bool) -> None:
     file, folder = options.metrics_source == "file", options.metrics_file_dir
     if (file or folder) and not engine_of(options.engine).export:
         flag = "--metrics-source file" if file else f"--metrics-file-dir {folder}"
@@ -85,15 +74,15 @@ def _check_source(options: Options) -> None:
             f"{flag}: {options.engine} writes no file of its requests; leave it out, or give"
             " --engine sglang"
         )
-    if folder and not options.base_url:
+    if folder and own:
         raise UserError(
-            f"--metrics-file-dir {folder}: for --base-url only; servers of ours write below"
+            f"--metrics-file-dir {folder}: only for servers that run already; ours write below"
             " --output-dir, leave it out"
         )
-    if file and options.base_url and not folder:
+    if file and not own and not folder:
         raise UserError(
-            "--metrics-source file: with --base-url needs the folder that the server exports to;"
-            " give --metrics-file-dir DIR"
+            "--metrics-source file: needs the folder that the running server exports to; give"
+            " --metrics-file-dir DIR"
         )
     if folder and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
         raise UserError(
@@ -141,29 +130,3 @@ def writing(folder: Path) -> Iterator[None]:
         raise UserError(
             f"--output-dir {folder}: cannot be written ({error.strerror}); give another folder"
         ) from None
-
-
-def served_model(url: str, asked: str | None = None) -> tuple[str, int | None]:
-    """Name and context of the model that a server offers."""
-    try:
-        answer = httpx.get(f"{url}/v1/models", timeout=10, trust_env=False)
-        models = answer.raise_for_status().json()["data"]
-        found = {model["id"]: model.get("max_model_len") for model in models}
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"--base-url {url}: no OpenAI-compatible server answers there; start it, or give its"
-            " address as http://HOST:PORT"
-        ) from None
-    if asked is not None and asked not in found:
-        raise UserError(f"--model {asked}: the server offers {', '.join(found)}; give one of them")
-    if not found:
-        raise UserError(f"--base-url {url}: the server offers no model; start it with one")
-    name = asked or next(iter(found))
-    return name, found[name]
-
-
-def base_address(text: str) -> str:
-    """``http://HOST:PORT`` of what the user gave, with or without ``/v1``."""
-    if not re.match(r"https?://[^/\s]+", text):
-        raise UserError(f"--base-url {text}: expected http://HOST:PORT")
-    return text.rstrip("/").removesuffix("/v1")

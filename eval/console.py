@@ -37,6 +37,18 @@ class Show:
         elif time.monotonic() - self.spoke > QUIET_SECONDS:
             self._say(text)
 
+    def restart(self, label: str) -> None:
+        """Another part begins, under its own name."""
+        self.label, self.done, self.tokens = label, 0, 0
+        if self.bar is not None and self.task is not None:
+            self.bar.reset(self.task, description=label)
+
+    def expect(self, total: int) -> None:
+        """How many requests the part will have."""
+        self.total = total
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, total=total)
+
     def start_clock(self) -> None:
         """The measured window begins."""
         self.started = time.perf_counter()

@@ -5,22 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pydantic import BaseModel
-
 from .metrics import gap
+from .readers import Counters
+from .results import Lossless, Warned
 from .runs import ArmRun, lengths_by_source, of_records, totals
 
 _LOOP = re.compile(r"(.{1,150}?)\1{3,}.{0,150}$", re.DOTALL)
 SOURCES_DIFFER = 0.05  # of an acceptance length
+NOISE_NATS = 0.5  # bf16 logits of about 20 are rounded by up to 0.06; sums of it stay below this
 LOOP_CHARACTERS = 120  # shorter repetitions are found in sound answers, such as tables
-
-
-class Warned(BaseModel):
-    """A warning; ``name`` is stable, ``message`` is for people."""
-
-    name: str
-    arm: str
-    message: str
 
 
 def loops(text: str) -> bool:
@@ -29,11 +22,12 @@ def loops(text: str) -> bool:
     return bool(found and len(found.group(1)) * 4 <= len(found.group()) >= LOOP_CHARACTERS)
 
 
-def inspect(run: ArmRun) -> list[Warned]:
-    """All warnings of an arm."""
-    checks = (_errors, _lengths, _loops, _positions, _counters, _files, _sources)
-    found = [warned for check in checks for warned in check(run)]
-    return [Warned(name=name, arm=run.name, message=message) for name, message in found]
+def inspect(run: ArmRun, same: Lossless | None = None) -> list[Warned]:
+    """All warnings of an arm; ``same`` is how its answers compare with vanilla's."""
+    found = [warned for check in CHECKS for warned in check(run)]
+    if same is not None:
+        found += _beyond_noise(same)
+    return [Warned(name=name, arm=run.label or run.name, message=text) for name, text in found]
 
 
 Found = Iterable[tuple[str, str]]
@@ -68,36 +62,86 @@ def _loops(run: ArmRun) -> Found:
         )
 
 
-def _positions(run: ArmRun) -> Found:
+def _tokens(run: ArmRun) -> Found:
+    empty = [record.prompt_id for record in run.good if not record.completion_tokens]
+    if empty:
+        yield "empty_answers", f"{len(empty)} answers have no tokens: {', '.join(empty[:5])}"
+    off = [r for r in run.good if r.token_ids and len(r.token_ids) != r.completion_tokens]
+    if off:
+        yield (
+            "usage_differs",
+            f"{len(off)} answers came with another number of tokens than their usage says; the"
+            f" first, {off[0].prompt_id}: {len(off[0].token_ids or [])} and"
+            f" {off[0].completion_tokens}",
+        )
+
+
+def _template(run: ArmRun) -> Found:
+    """A first prompt that is as long rendered as bare (but for a begin token) has no template."""
+    raw = {name: n for window in run.windows for name, n in window.raw_prompt_tokens.items()}
+    bare = [r for r in run.good if not r.turn and r.prompt_tokens <= raw.get(r.prompt_id, -9) + 1]
+    if bare:
+        yield (
+            "no_chat_template",
+            f"{bare[0].prompt_id} has {bare[0].prompt_tokens} tokens, no more than its bare text:"
+            " the server seems to apply no chat template, without which answers loop",
+        )
+
+
+def _speculation(run: ArmRun) -> Found:
+    steps = totals(run).steps
+    if run.speculates is False and steps:
+        yield "vanilla_speculates", f"its server verified {steps} drafts, so it is no baseline"
+    if run.speculates and not steps and run.good:
+        yield "nothing_drafted", "its server verified no draft; read its log"
+
+
+def _rates(run: ArmRun) -> Found:
     spec = totals(run)
     if spec.accepted is not None and sum(spec.per_position) != spec.accepted:
         yield (
             "positions_do_not_add_up",
             f"the sum over positions is {sum(spec.per_position)}, accepted is {spec.accepted}",
         )
+    if None not in (spec.accepted, spec.drafted) and (spec.accepted or 0) > (spec.drafted or 0):
+        yield "rate_above_one", f"{spec.accepted} accepted of {spec.drafted} drafted tokens"
+    if run.depth and len(spec.per_position) > run.depth:
+        yield (
+            "deeper_than_drafted",
+            f"a step accepted {len(spec.per_position)} tokens, drafts have at most {run.depth}",
+        )
 
 
 def _counters(run: ArmRun) -> Found:
-    """Only where every request ended well: a failed one has tokens that no record holds."""
-    if run.counters is None:
-        if run.records:
-            yield "no_counters", "the server's /metrics could not be read; no cross-check was made"
-        return
-    if run.counters.went_back:
+    if run.records and (not run.windows or any(w.counted is None for w in run.windows)):
+        yield "no_counters", "the server's /metrics could not be read; no cross-check was made"
+    elif any(window.counted and window.counted.went_back for window in run.windows):
         yield "counters_went_back", "the server's counters fell: it was restarted in the window"
-        return
-    if len(run.good) < len(run.records):
-        return
-    mine, server = of_records(run.records), run.counters
+    else:
+        yield from _cross_check(run)
+
+
+def _cross_check(run: ArmRun) -> Found:
+    """Only of windows where every request ended well: others have tokens that no record holds."""
+    whole = {window.window: window.counted for window in run.windows if not window.failed}
+    mine = of_records([record for record in run.records if record.window in whole])
+    server = sum((counted for counted in whole.values() if counted), Counters())
     names = ["completion_tokens"] + (["steps", "drafted", "accepted"] if run.told else [])
     counted = [name for name in names if getattr(server, name) is not None]
     off = [n for n in counted if getattr(mine, n) != getattr(server, n)]
-    if off:
+    if whole and off:
         told = "; ".join(f"{n} {getattr(mine, n)} and {getattr(server, n)}" for n in off)
         yield (
             "counters_differ",
             f"sums over requests and the server's counters differ: {told}; did another client"
             " use the server?",
+        )
+    open_ = sum(record.window not in {w.window for w in run.windows} for record in run.good)
+    if open_ and run.windows:
+        yield (
+            "window_not_closed",
+            f"{open_} of {len(run.good)} requests are of a window that was killed: the server's"
+            " counters do not hold them",
         )
 
 
@@ -123,3 +167,30 @@ def _sources(run: ArmRun) -> Found:
         f"acceptance lengths differ by {apart:.1%}, more than {SOURCES_DIFFER:.0%}: {told}"
         + why * (bare and "server" in lengths),
     )
+
+
+def _beyond_noise(same: Lossless) -> Found:
+    """Rounding turns near ties over; it does not turn over what vanilla was sure of."""
+    sure = [d for d in same.divergences if d.margin is not None and d.margin > NOISE_NATS]
+    if sure:
+        worst = max(sure, key=lambda each: each.margin or 0.0)
+        yield (
+            "diverges_beyond_noise",
+            f"{len(sure)} answers leave vanilla's where it preferred its token by more than"
+            f" {NOISE_NATS} nats; most, {worst.margin:.2f}, in {worst.prompt_id} at character"
+            f" {worst.character}",
+        )
+
+
+CHECKS = (
+    _errors,
+    _lengths,
+    _loops,
+    _tokens,
+    _template,
+    _speculation,
+    _rates,
+    _counters,
+    _files,
+    _sources,
+)

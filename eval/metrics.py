@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, zip_longest
+from typing import Any
 
 import numpy as np
 
@@ -34,11 +35,12 @@ def effective_acceptance_length(requests: Sequence[tuple[int, int, int]]) -> flo
     of the latter (none, where the last step ran past the end of the answer).
     """
     tokens = sum(max(completion - 1, 0) for completion, _, _ in requests)
-    decode = sum(
-        steps + max(completion - 1 - steps - accepted, 0)
-        for completion, steps, accepted in requests
-    )
-    return ratio(tokens, decode)
+    return ratio(tokens, sum(decode_steps(*request) for request in requests))
+
+
+def decode_steps(completion: int, steps: int, accepted: int) -> int:
+    """``steps + max(completion - 1 - steps - accepted, 0)``: verify steps and undrafted ones."""
+    return steps + max(completion - 1 - steps - accepted, 0)
 
 
 def acceptance_rate(drafted: int | None, accepted: int | None) -> float | None:
@@ -54,6 +56,36 @@ def path_acceptance_rate(steps: int, accepted: int | None, depth: int | None) ->
 def gap(values: Sequence[float]) -> float | None:
     """``(largest - smallest) / smallest``, None for less than two values."""
     return ratio(max(values) - min(values), min(values)) if len(values) > 1 else None
+
+
+def step_lengths(step_accepted: Sequence[int]) -> list[int]:
+    """Tokens generated before each verify step: ``1 + sum(1 + accepted)`` of the steps before it.
+
+    The first token comes from the prefill. Exact where no step went without a draft.
+    """
+    before = accumulate((1 + accepted for accepted in step_accepted), initial=1)
+    return [length for length, _ in zip(before, step_accepted, strict=False)]
+
+
+def by_length(
+    steps: Iterable[tuple[int, int]], first_edge: int
+) -> list[tuple[int, int, int, float | None]]:
+    """``(low, high, steps, AL)`` of ``(length, accepted)`` steps; edges double from ``first_edge``.
+
+    AL is pooled: ``1 + accepted / steps`` of the steps with ``low <= length < high``.
+    """
+    bins: dict[int, list[int]] = {}
+    for length, accepted in steps:
+        bins.setdefault((length // first_edge).bit_length(), []).append(accepted)
+    return [
+        (
+            first_edge << (i - 1) if i else 0,
+            first_edge << i,
+            len(found),
+            acceptance_length(len(found), sum(found)),
+        )
+        for i, found in sorted(bins.items())
+    ]
 
 
 def trim(per_position: Sequence[int]) -> list[int]:
@@ -86,12 +118,50 @@ def conditional_per_position(per_position: Sequence[int], steps: int) -> list[fl
     return [now / before for now, before in zip(counts, [steps, *counts], strict=False) if before]
 
 
-def percentiles(values: Sequence[float | None]) -> dict[str, float | None]:
-    """p50 and p95, linear between neighbours, of the values that are there."""
+PERCENTILES = (50, 90, 95, 99)
+
+
+def spread(values: Iterable[float | None]) -> dict[str, float | None]:
+    """Mean, p50, p90, p95 and p99, linear between neighbours, of the values that are there."""
     there = [value for value in values if value is not None]
     if not there:
-        return {"p50": None, "p95": None}
-    return {f"p{q}": float(np.percentile(there, q)) for q in (50, 95)}
+        return {"mean": None, **{f"p{q}": None for q in PERCENTILES}}
+    points = {f"p{q}": float(np.percentile(there, q)) for q in PERCENTILES}
+    return {"mean": float(np.mean(there)), **points}
+
+
+def merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The union of ``(start, end)`` as intervals that do not touch, in order."""
+    found: list[tuple[float, float]] = []
+    for start, end in sorted(intervals):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def busy_seconds(intervals: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of ``(start, end)``: the time with a request in flight."""
+    return sum(end - start for start, end in merged(intervals))
+
+
+def meets(limits: Mapping[str, float], times: Mapping[str, float | None]) -> bool:
+    """Whether every time (ttft, tpot, latency; ms) that has a limit is there and within it.
+
+    TPOT does not exist for a single token, which meets any limit of it.
+    """
+
+    def within(name: str, limit: float) -> bool:
+        value = times.get(name)
+        return name == "tpot" if value is None else value <= limit
+
+    return all(within(name, limit) for name, limit in limits.items())
+
+
+def step_ms(decode_ms: Sequence[float], steps: Sequence[int]) -> float | None:
+    """``sum(latency - TTFT) / sum(decode steps)`` over requests: a step as clients see it."""
+    return ratio(sum(decode_ms), sum(steps))
 
 
 def tpot_ms(latency_ms: float, ttft_ms: float | None, tokens: int) -> float | None:
@@ -124,6 +194,9 @@ def paired_speedup(
     return {"mean": mean, "low": math.exp(interval.low), "high": math.exp(interval.high)}
 
 
-def identical(base: Sequence[str], arm: Sequence[str]) -> int:
-    """How many outputs are equal, character by character."""
-    return sum(a == b for a, b in zip(base, arm, strict=True))
+def first_difference(base: Sequence[Any], other: Sequence[Any]) -> int | None:
+    """The first place at which two texts or lists differ, None if they are equal."""
+    if base == other:
+        return None
+    pairs = enumerate(zip(base, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(base), len(other)))

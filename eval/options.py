@@ -1,15 +1,13 @@
-"""The command line: one pydantic model, from which argparse flags are made."""
+"""Every option of a run, as one pydantic model; ``cli`` makes flags of it."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from .errors import UserError, one_line
+from .conditions import Condition, conditions
 
 DEFINITIONS = """definitions:
   step                  one target forward that verifies a draft
@@ -27,13 +25,46 @@ DEFINITIONS = """definitions:
                         with the first token of each answer and without what was cut at its end
   joint p_i             P(at least i accepted) = per_pos[i] / steps
   conditional p_i       per_pos[i] / per_pos[i-1], with per_pos[0] = steps
-  throughput            completion tokens / wall time of the measured window
+  throughput            completion tokens / seconds with a request in flight
   TTFT, TPOT            time to the first token; (latency - TTFT) / (completion tokens - 1)
+  goodput               requests within every limit of --goodput / seconds
   speedup               geometric mean over prompts of vanilla's latency per token over the
                         arm's, each averaged over rounds first, with a 95% bootstrap interval
                         over prompts; speedup_decode is the same on TPOT
-  identical             share of outputs equal to vanilla's, character by character; for vanilla
-                        itself, later rounds against the first"""
+  identical             outputs equal to vanilla's, character by character, of those with the
+                        same input; for vanilla itself its control, the prompts once more. The
+                        margin of a divergence is vanilla's log-probability there, top less second
+  step time             (latency - TTFT) / decode steps, or the mean cycle of --trace; over
+                        vanilla's it is the effective AL at which an arm breaks even"""
+
+LimitName = Literal["ttft", "tpot", "latency"]
+
+
+def _listed(value: Any) -> Any:
+    return (
+        value.split(",")
+        if isinstance(value, str)
+        else value
+        if isinstance(value, list)
+        else [value]
+    )
+
+
+def _limits(value: Any) -> Any:
+    """``ttft:500,tpot:50`` as a mapping; anything else is left for pydantic to refuse."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition(":") for part in value.split(",")]
+    return {name: limit for name, _, limit in pairs}
+
+
+Numbers = Annotated[
+    list[Annotated[int, Field(ge=1)]], BeforeValidator(_listed), Field(min_length=1)
+]
+Temperatures = Annotated[
+    list[Annotated[float, Field(ge=0, le=2)]], BeforeValidator(_listed), Field(min_length=1)
+]
+Limit = Annotated[float, Field(gt=0)]
 
 
 def _field(default: Any, text: str, allowed: str = "", **limits: Any) -> Any:
@@ -52,14 +83,27 @@ class Options(BaseModel):
     )
     model: str | None = _field(None, "target: a folder or a model name")
     draft: Path | None = _field(None, "draft folder, for the arm longspec")
-    arms: str | None = _field(
+    draft_model: str | None = _field(None, "small model, for the arm draft_model")
+    eagle3: str | None = _field(None, "EAGLE-3 head, for the arm eagle3")
+    arms: str | list[str] | dict[str, Any] | None = _field(
         None,
-        "comma-separated arms: vanilla, longspec, prompt_lookup, ngram, or NAME={speculative"
-        " config as JSON; for sglang its flags, with underscores}; vanilla runs first (default:"
-        " vanilla, and longspec with --draft)",
+        "comma-separated arms: vanilla, longspec, prompt_lookup, ngram, suffix, draft_model,"
+        " eagle3, NAME={speculative config as JSON; for sglang its flags, with underscores}, or"
+        " NAME=URL of a server that already runs (replicas: URL+URL); vanilla runs first"
+        " (default: vanilla, and longspec with --draft)",
     )
-    base_url: str | None = _field(None, "measure a server that already runs (one arm)")
-    dataset: str = _field("builtin", "builtin, or the path of a JSONL file with turns or prompt")
+    recipe: Path | None = _field(
+        None, "YAML file with any of these options; the command line goes over it"
+    )
+    base_url: str | None = _field(
+        None, "measure a server that already runs, as one arm (replicas: URL+URL)"
+    )
+    dataset: str = _field(
+        "builtin",
+        "builtin, speed-bench, spec-bench, mt-bench, longbench, aime, humaneval, sharegpt, each"
+        " alone or as NAME:PATH, or the path of a file; see docs/datasets.md",
+    )
+    config: str | None = _field(None, "part of the data set, such as qualitative of speed-bench")
     categories: str | None = _field(None, "comma-separated: prompts of these only (default: all)")
     num_prompts: int | None = _field(
         None,
@@ -67,9 +111,13 @@ class Options(BaseModel):
         "a whole number of at least 1",
         ge=1,
     )
-    concurrency: int = _field(1, "requests in flight", "a whole number of at least 1", ge=1)
+    concurrency: Numbers = _field(
+        [1], "requests in flight; several as 1,4,16", "whole numbers of at least 1, commas between"
+    )
     output_len: int = _field(128, "completion tokens at most", "a whole number of at least 1", ge=1)
-    temperature: float = _field(0.0, "0 is greedy", "a number from 0 to 2", ge=0, le=2)
+    temperature: Temperatures = _field(
+        [0.0], "0 is greedy; several as 0,1", "numbers from 0 to 2, commas between"
+    )
     seed: int = _field(0, "sampling seed", "a whole number of at least 0", ge=0)
     rounds: int = _field(
         1,
@@ -87,7 +135,25 @@ class Options(BaseModel):
     metrics_file_dir: Path | None = _field(
         None, "where the server of --base-url exports its request metrics to"
     )
+    no_control: bool = _field(
+        False,
+        "do not send greedy prompts to vanilla once more, untimed, which tells how much its own"
+        " answers differ and by what margin",
+    )
+    goodput: dict[LimitName, Limit] | None = _field(
+        None,
+        "limits in ms that a good request meets, such as ttft:500,tpot:50 (also latency)",
+        "limits above 0 as ttft:MS, tpot:MS, latency:MS, commas between",
+    )
     output_dir: Path = _field(Path("results/speed_bench"), "where results and logs are written")
+    resume: bool = _field(False, "go on with the run in --output-dir; nothing is measured twice")
+    overwrite: bool = _field(False, "replace an unfinished run in --output-dir")
+    format: str = _field(
+        "table",
+        "table, or nemo for NeMo-Skills' columns beside it",
+        "table or nemo",
+        pattern="^(table|nemo)$",
+    )
     tree_shape: str | None = _field(
         None,
         "nodes of each tree level for longspec arms, such as 4,4,2,1",
@@ -113,60 +179,19 @@ class Options(BaseModel):
     request_timeout: float = _field(600.0, "seconds a request may take", "a number above 0", gt=0)
     trace: bool = _field(False, "ask longspec arms for the time split of their cycles")
 
+    _split_limits = field_validator("goodput", mode="before")(_limits)
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The sweep."""
+        return conditions(self.concurrency, self.temperature)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """``goodput`` by name; empty without limits."""
+        return {str(name): limit for name, limit in (self.goodput or {}).items()}
+
     @property
     def tree(self) -> list[int] | None:
         """``tree_shape`` as numbers."""
         return [int(width) for width in self.tree_shape.split(",")] if self.tree_shape else None
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def parser() -> argparse.ArgumentParser:
-    """Make the parser; values stay text, so that pydantic alone judges them."""
-    made = _Parser(
-        prog="python -m eval.speed_bench",
-        description="Serve a model with and without speculation and compare the arms.",
-        epilog=DEFINITIONS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    for name, field in Options.model_fields.items():
-        text = field.description or ""
-        if field.annotation is bool:
-            made.add_argument(
-                _flag(name), action="store_true", default=argparse.SUPPRESS, help=text
-            )
-            continue
-        if field.default not in (None, ""):
-            text += f" (default: {field.default})"
-        made.add_argument(_flag(name), metavar="X", default=argparse.SUPPRESS, help=text)
-    return made
-
-
-def _joined(argv: list[str]) -> list[str]:
-    """Tie ``--server-args`` to its value, which argparse would take for flags of ours."""
-    if "--server-args" not in argv[:-1]:
-        return argv
-    at = argv.index("--server-args")
-    return [*argv[:at], "=".join(argv[at : at + 2]), *argv[at + 2 :]]
-
-
-def parse(argv: list[str] | None = None) -> Options:
-    """Read the command line; raise ``UserError`` on the first bad value."""
-    given = vars(parser().parse_args(_joined(sys.argv[1:] if argv is None else argv)))
-    try:
-        return Options(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        extra = Options.model_fields[name].json_schema_extra
-        allowed = extra.get("allowed") if isinstance(extra, dict) else None
-        value = one_line(str(first["input"]))
-        raise UserError(f"{_flag(name)} {value}: expected {allowed or first['msg']}") from None

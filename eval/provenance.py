@@ -32,7 +32,7 @@ _VARIABLES = re.compile(r"(VLLM|SGLANG|OMP|MKL|KMP|GOMP|CUDA|HF_HUB|LONGSPEC)_")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD")
 
 
-def collect(
+def of_bench(
     options: Options, commands: dict[str, list[str]], environment: dict[str, str]
 ) -> dict[str, Any]:
     """Everything one needs to run it again; commands (by arm) and environment of the servers."""

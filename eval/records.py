@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from bisect import bisect_left
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,9 @@ class RequestRecord(BaseModel):
 
     arm: str
     round: int = 0
+    concurrency: int = 1
+    temperature: float = 0.0
+    window: str = Field(default="", description="the measured window that it belongs to")
     prompt_id: str
     category: str
     turn: int = 0
@@ -22,6 +25,7 @@ class RequestRecord(BaseModel):
     completion_tokens: int = 0
     finish_reason: str | None = None
     request_id: str | None = Field(default=None, description="the server's name of the request")
+    started: float | None = Field(default=None, description="seconds since 1970, client's clock")
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     latency_ms: float | None = None
@@ -36,6 +40,10 @@ class RequestRecord(BaseModel):
         default=None,
         description="[i] = steps that accepted at least i + 1 tokens; no trailing zeros",
     )
+    step_accepted: list[int] | None = Field(
+        default=None, description="accepted tokens of each verify step, in order"
+    )
+    token_ids: list[int] | None = None
     text: str = ""
     text_sha256: str = ""
     error: str | None = None
@@ -58,13 +66,36 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class RecordFile:
-    """Appends records as requests end, so that a run that dies keeps what it had."""
+class ControlRecord(BaseModel):
+    """Vanilla's answer to a prompt that it has answered before, with what it knew of each token.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.write_text("")
+    The turns before are those of the measured answer. ``ends[i]`` is where token i ends in the
+    text, in characters; ``margins[i]`` its log-probability less the best other one, in nats.
+    """
 
-    def append(self, record: RequestRecord) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(record.model_dump_json() + "\n")
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_id: str
+    turn: int = 0
+    concurrency: int = 1
+    temperature: float = 0.0
+    text: str
+    token_ids: list[int] | None = None
+    ends: list[int] = []
+    margins: list[float | None] = []
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The prompt and the turn."""
+        return (self.prompt_id, self.turn)
+
+    def token_at(self, character: int) -> int | None:
+        """The first token with a part of a character; None past the end.
+
+        A character of several tokens is whole with the last of them: the others end where it
+        begins, behind the token that ends there first.
+        """
+        at = bisect_left(self.ends, character)
+        if character and at < len(self.ends):
+            at += self.ends[at] == character
+        return at if at < len(self.ends) else None

@@ -1,4 +1,4 @@
-"""What one arm left behind, and its speculation by the source that tells of it.
+"""What one arm left behind under one condition, and its speculation by the source that tells of it.
 
 response: what the server says with each answer; server: the difference of its counters; file:
 what it writes of each request. ``--metrics-source`` chooses whose numbers lead.
@@ -6,24 +6,30 @@ what it writes of each request. ``--metrics-source`` chooses whose numbers lead.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 
 from . import metrics
+from .conditions import Condition
+from .journal import WindowRecord
 from .readers import Counters, SpecStats
-from .records import RequestRecord
+from .records import ControlRecord, RequestRecord
 
 
 @dataclass
 class ArmRun:
-    """What one arm left behind, over all rounds."""
+    """What one arm left behind under one condition, over all rounds."""
 
     name: str
+    condition: Condition = field(default_factory=Condition)
+    label: str = ""
     depth: int | None = None
+    speculates: bool | None = None  # whether its server was told to; None where not known
     source: str = "response"
     records: list[RequestRecord] = field(default_factory=list)
-    seconds: float = 0.0
-    counters: Counters | None = None
+    windows: list[WindowRecord] = field(default_factory=list)
+    control: list[ControlRecord] = field(default_factory=list)
     filed: dict[str, SpecStats] | None = None  # by request id; None where no file is read
     cycles: list[dict[str, float]] = field(default_factory=list)
 
@@ -31,6 +37,28 @@ class ArmRun:
     def good(self) -> list[RequestRecord]:
         """Records without an error."""
         return [record for record in self.records if not record.error]
+
+    @property
+    def spans(self) -> list[tuple[float, float]]:
+        """When each request was in flight, in seconds since 1970."""
+        return [
+            (r.started, r.started + (r.latency_ms or 0.0) / 1e3)
+            for r in self.records
+            if r.started is not None
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Time with a request in flight; holds also for a run that was taken up again."""
+        return metrics.busy_seconds(self.spans)
+
+    @property
+    def counters(self) -> Counters | None:
+        """Sum of the windows' counters; None if there is none, or one could not be read."""
+        found = [window.counted for window in self.windows]
+        if not found or None in found:
+            return None
+        return sum((counted for counted in found if counted), Counters())
 
     @property
     def told(self) -> bool:
@@ -59,6 +87,14 @@ class ArmRun:
         if self.filed is None:
             return []
         return [record for record in self.good if record.request_id not in self.filed]
+
+    @property
+    def by_category(self) -> dict[str, list[RequestRecord]]:
+        """``counted``, by category in alphabetical order."""
+        groups: dict[str, list[RequestRecord]] = defaultdict(list)
+        for record in self.counted:
+            groups[record.category].append(record)
+        return dict(sorted(groups.items()))
 
 
 def _with(record: RequestRecord, stats: SpecStats | None) -> RequestRecord:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
 
-import httpx
 import psutil
 
 from .arms import Arm
@@ -22,24 +25,64 @@ from .logs import last_line, last_words
 from .options import Options
 
 POLL_SECONDS = 0.5  # between two looks at a server that starts
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+KILL_SECONDS = 15.0  # for the keeper to see them all gone
+LEAVING_SECONDS = 3.0  # a server that no longer serves may be about to end and tell why
+KEEPER = Path(__file__).with_name("keeper.py")
+RESUME = ", then run the same command with --resume"
+OK, SLOW = "ok", "no answer in time"
 Show = Callable[[str], None]
 
 
 @dataclass
 class Server:
-    """A server to measure; ``process`` and ``log`` only if it is ours."""
+    """A server to measure; ``process``, its keeper, and ``log`` only if it is ours."""
 
     url: str
     process: subprocess.Popen[bytes] | None = None
     log: Path | None = None
 
     def check_alive(self, patience: float = 0.0) -> None:
+        """Raise ``UserError`` if our server has ended, does so within ``patience`` seconds, or
+        lives without serving, as a process of vLLM's does for a while whose engine has died.
+        """
+        if self.process is None or self.log is None:
+            return
+        self.check_process(patience, RESUME)
+        if (found := health(self.url)) in (OK, SLOW):
+            return
+        self.check_process(LEAVING_SECONDS, RESUME)
+        words = last_words(self.log)
+        raise UserError(
+            f"server no longer serves (/health: {found}); read {self.log}{RESUME}; {words}"
+        )
+
+    def check_process(self, patience: float = 0.0, then: str = "") -> None:
         """Raise ``UserError`` if our server has ended, or does so within ``patience`` seconds."""
         if self.process is None or self.log is None:
             return
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(patience)
-            raise UserError(death_notice(self.process, self.log))
+            raise UserError(death_notice(self.process, self.log, then))
+
+
+def health(url: str, timeout: float = 5.0) -> str:
+    """What ``/health`` says: ``OK``, ``SLOW``, or what is wrong.
+
+    Not by httpx, whose every call makes a TLS context first: many requests may fail at once.
+    """
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname or HOST, place.port, timeout=timeout)
+    try:
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
+        return OK if status == 200 else f"HTTP {status}"
+    except TimeoutError:
+        return SLOW
+    except (OSError, http.client.HTTPException) as error:
+        return getattr(error, "strerror", None) or type(error).__name__
+    finally:
+        connection.close()
 
 
 def choose_port(asked: int | None) -> int:
@@ -84,16 +127,8 @@ def running(
     """Start the command, yield the server once ``/health`` answers, and stop its process tree."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output, held_signals():
-        # A session of its own: Ctrl-C reaches us alone, and orphans can be found by its id.
         # Signals are held: one between the start and the ``try`` would leave the server behind.
-        process = subprocess.Popen(
-            line,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=env,
-            start_new_session=True,
-        )
+        process = _keep(line, env, output)
     try:
         server = Server(f"http://{HOST}:{port}", process, log)
         _wait(server, log, timeout, show)
@@ -103,13 +138,27 @@ def running(
             stop(process)
 
 
+def _keep(line: list[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the command under a keeper, which ends it once its stdin closes, however we end.
+
+    A session of its own: Ctrl-C reaches us alone, and orphans can be found by its id.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(KEEPER), str(GRACE), *line],
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.PIPE,
+        env=env,
+        start_new_session=True,
+    )
+
+
 def _wait(server: Server, log: Path, timeout: float, show: Show) -> None:
     started = time.monotonic()
     while time.monotonic() - started < timeout:
-        server.check_alive()
-        with suppress(httpx.HTTPError):
-            if httpx.get(f"{server.url}/health", timeout=5, trust_env=False).status_code == 200:
-                return
+        server.check_process()
+        if health(server.url) == OK:
+            return
         show(f"starting, {time.monotonic() - started:.0f} s: {last_line(log)}")
         time.sleep(POLL_SECONDS)
     raise UserError(
@@ -118,19 +167,27 @@ def _wait(server: Server, log: Path, timeout: float, show: Show) -> None:
     )
 
 
-def death_notice(process: subprocess.Popen[bytes], log: Path) -> str:
-    """One line about a server that ended by itself."""
-    return f"server died with exit code {process.returncode}; read {log}; {last_words(log)}"
+def death_notice(process: subprocess.Popen[bytes], log: Path, then: str = "") -> str:
+    """One line about a server that ended by itself; ``then`` is what to do after reading."""
+    code = process.returncode
+    how = f"of signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with exit code {code}"
+    return f"server died {how}; read {log}{then}; {last_words(log)}"
 
 
-def stop(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
-    """Terminate the server and all that it started; kill what is left after ``grace`` seconds."""
-    tree = _tree(process.pid)
-    for member in tree:
-        with suppress(psutil.Error):
-            member.terminate()
-    psutil.wait_procs(tree, timeout=grace)
-    left = _tree(process.pid)  # read again: the tree may have grown
+def stop(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
+    """Have the keeper terminate the server and all that it started, and kill what is left after
+    ``grace`` seconds. What a keeper leaves that was itself killed is killed here.
+    """
+    if process.stdin is not None:
+        with suppress(OSError):  # the server has ended, and its keeper with it
+            process.stdin.write(f"{grace}\n".encode())
+            process.stdin.flush()
+        with suppress(OSError):
+            process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        if process.wait(timeout=grace + KILL_SECONDS) >= 0:
+            return  # it has seen them all end
+    left = _tree(process)
     for member in left:
         with suppress(psutil.Error):
             member.kill()
@@ -139,15 +196,16 @@ def stop(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
         process.wait(timeout=grace)
 
 
-def _tree(pid: int) -> list[psutil.Process]:
-    """The process, its descendants, and orphans of its session."""
+def _tree(keeper: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The keeper and its descendants, if it lives, and orphans of its session."""
     found: set[psutil.Process] = set()
     with suppress(psutil.Error):
-        root = psutil.Process(pid)
-        found |= {root, *root.children(recursive=True)}
+        if keeper.poll() is None:  # else its id may be another's by now
+            root = psutil.Process(keeper.pid)
+            found |= {root, *root.children(recursive=True)}
     for other in psutil.process_iter():
         with suppress(OSError):
-            if os.getsid(other.pid) == pid:
+            if os.getsid(other.pid) == keeper.pid:
                 found.add(other)
     with suppress(psutil.Error):
         return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -1,118 +1,90 @@
-"""From records and counters to the numbers of an arm."""
+"""From what an arm left behind to its numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from math import exp, log
 from statistics import mean
-from typing import Any
-
-from pydantic import BaseModel
 
 from . import metrics
+from .costs import break_even
+from .lossless import lossless
 from .readers import Counters
 from .records import RequestRecord
+from .results import AcceptanceLength, ArmResult, Bin, CategoryResult, Goodput, Speedup, Spread
 from .runs import ArmRun, lengths_by_source, of_records, totals
-from .timesplit import time_split
+from .timesplit import time_split, tree_use
+
+CONTEXT_EDGE, GENERATED_EDGE = 128, 32  # tokens of the first bin; each later one is twice as wide
+# Where steps went without a draft is not known. An answer with more is in no bin; the others are
+# off by as many tokens at most.
+UNDRAFTED = 2
+Limits = Mapping[str, float]
 
 
-class Spread(BaseModel):
-    """Percentiles."""
-
-    p50: float | None
-    p95: float | None
-
-
-class AcceptanceLength(BaseModel):
-    """Tokens per verify step, bonus included; see docs/evaluation.md."""
-
-    pooled: float | None
-    macro: float | None
-    effective: float | None
-
-
-class Speedup(BaseModel):
-    """Geometric mean over prompts with its 95% bootstrap interval."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
-class Identical(BaseModel):
-    """Outputs equal to vanilla's, out of those compared."""
-
-    count: int
-    total: int
-
-
-class ArmResult(BaseModel):
-    """One arm of results.json."""
-
-    name: str
-    num_requests: int
-    num_errors: int
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
-    throughput_tok_s: float | None
-    steps: int
-    drafted: int | None
-    accepted: int | None
-    acceptance_length: AcceptanceLength
-    acceptance_rate: float | None
-    acceptance_rate_path: float | None
-    joint_per_position: list[float]
-    conditional_per_position: list[float]
-    ttft_ms: Spread
-    tpot_ms: Spread
-    speedup: Speedup | None
-    speedup_decode: Speedup | None
-    identical_to_vanilla: Identical | None
-    acceptance_length_per_category: dict[str, float | None]
-    acceptance_length_per_source: dict[str, float]
-    time_split: dict[str, Any] | None
-
-
-def summarise(run: ArmRun, vanilla: ArmRun | None) -> ArmResult:
-    """All numbers of an arm; the paired ones need the vanilla arm."""
-    spec, good = totals(run), run.good
+def summarise(run: ArmRun, vanilla: ArmRun | None, limits: Limits | None = None) -> ArmResult:
+    """All numbers of an arm; the paired ones need the vanilla arm under the same condition."""
+    spec, good, seconds = totals(run), run.good, run.seconds
     tokens = sum(record.completion_tokens for record in good)
+    length, split = _lengths(run, spec), time_split(run.cycles)
+    decode = _speedup(run.good, vanilla, run, "tpot_ms")
     return ArmResult(
         name=run.name,
+        label=run.label or run.name,
+        concurrency=run.condition.concurrency,
+        temperature=run.condition.temperature,
         num_requests=len(run.records),
         num_errors=len(run.records) - len(good),
         prompt_tokens=sum(record.prompt_tokens for record in good),
         completion_tokens=tokens,
-        seconds=run.seconds,
-        throughput_tok_s=metrics.ratio(tokens, run.seconds),
+        seconds=seconds,
+        throughput_tok_s=metrics.ratio(tokens, seconds),
+        requests_per_s=metrics.ratio(len(good), seconds),
         steps=spec.steps,
         drafted=spec.drafted,
         accepted=spec.accepted,
-        acceptance_length=_lengths(run, spec),
+        acceptance_length=length,
         acceptance_rate=metrics.acceptance_rate(spec.drafted, spec.accepted),
         acceptance_rate_path=metrics.path_acceptance_rate(spec.steps, spec.accepted, run.depth),
         joint_per_position=metrics.joint_per_position(spec.per_position, spec.steps),
         conditional_per_position=metrics.conditional_per_position(spec.per_position, spec.steps),
-        ttft_ms=Spread(**metrics.percentiles([record.ttft_ms for record in good])),
-        tpot_ms=Spread(**metrics.percentiles([record.tpot_ms for record in good])),
-        speedup=_speedup(run, vanilla, "latency_per_token"),
-        speedup_decode=_speedup(run, vanilla, "tpot_ms"),
-        identical_to_vanilla=_identical(run, vanilla),
-        acceptance_length_per_category=_categories(run),
+        ttft_ms=_spread(good, "ttft_ms"),
+        tpot_ms=_spread(good, "tpot_ms"),
+        latency_ms=_spread(good, "latency_ms"),
+        goodput=_goodput(good, limits, seconds),
+        speedup=_speedup(good, vanilla, run, "latency_per_token"),
+        speedup_decode=decode,
+        lossless=lossless(run, vanilla),
+        categories=_categories(run, vanilla),
+        by_context=_bins(run, CONTEXT_EDGE, from_prompt=True),
+        by_generated=_bins(run, GENERATED_EDGE, from_prompt=False),
         acceptance_length_per_source=lengths_by_source(run),
-        time_split=time_split(run.cycles),
+        time_split=split,
+        tree_use=tree_use(run.cycles),
+        break_even=break_even(run, vanilla, length, split, decode.mean if decode else None),
     )
+
+
+def _spread(records: Iterable[RequestRecord], of: str) -> Spread:
+    return Spread(**metrics.spread(getattr(record, of) for record in records))
 
 
 def _lengths(run: ArmRun, spec: Counters) -> AcceptanceLength:
     if run.by_request or not spec.steps:
-        each = [(r.completion_tokens, r.steps or 0, r.accepted or 0) for r in run.counted]
-    elif spec.accepted is not None:
+        return _lengths_of(run.counted, spec, run.by_request)
+    found = AcceptanceLength(pooled=spec.acceptance_length)
+    if spec.accepted is not None:
         # All that is known is the sum: one request that is as long as all together.
         tokens = sum(max(r.completion_tokens - 1, 0) for r in run.good) + 1
-        each = [(tokens, spec.steps, spec.accepted)]
-    else:
-        each = []
-    told = [(steps, accepted) for _, steps, accepted in each] if run.by_request else []
+        found.effective = metrics.effective_acceptance_length([(tokens, spec.steps, spec.accepted)])
+    return found
+
+
+def _lengths_of(
+    records: Sequence[RequestRecord], spec: Counters, by_request: bool
+) -> AcceptanceLength:
+    each = [(r.completion_tokens, r.steps or 0, r.accepted or 0) for r in records]
+    told = [(steps, accepted) for _, steps, accepted in each] if by_request else []
     return AcceptanceLength(
         pooled=spec.acceptance_length,
         macro=metrics.macro_acceptance_length(told),
@@ -120,49 +92,81 @@ def _lengths(run: ArmRun, spec: Counters) -> AcceptanceLength:
     )
 
 
-def _categories(run: ArmRun) -> dict[str, float | None]:
-    """Pooled AL of each category, where requests tell."""
-    if not run.by_request:
-        return {}
-    groups: dict[str, list[RequestRecord]] = {}
-    for record in run.counted:
-        groups.setdefault(record.category, []).append(record)
-    sums = {name: of_records(group) for name, group in sorted(groups.items())}
-    return {name: counted.acceptance_length for name, counted in sums.items()}
+def _categories(run: ArmRun, vanilla: ArmRun | None) -> dict[str, CategoryResult]:
+    return {name: _category(group, run, vanilla) for name, group in run.by_category.items()}
 
 
-def _speedup(run: ArmRun, vanilla: ArmRun | None, of: str) -> Speedup | None:
+def _category(
+    group: Sequence[RequestRecord], run: ArmRun, vanilla: ArmRun | None
+) -> CategoryResult:
+    spec = of_records(group) if run.by_request else Counters()
+    return CategoryResult(
+        num_requests=len(group),
+        completion_tokens=sum(record.completion_tokens for record in group),
+        acceptance_length=_lengths_of(group, spec, True) if spec.steps else AcceptanceLength(),
+        acceptance_rate=metrics.acceptance_rate(spec.drafted, spec.accepted),
+        joint_per_position=metrics.joint_per_position(spec.per_position, spec.steps),
+        conditional_per_position=metrics.conditional_per_position(spec.per_position, spec.steps),
+        tpot_ms=_spread(group, "tpot_ms"),
+        speedup=_speedup(group, vanilla, run, "latency_per_token"),
+    )
+
+
+def _bins(run: ArmRun, first_edge: int, *, from_prompt: bool) -> list[Bin]:
+    """Acceptance by the length at which a step began: of the whole context, or generated."""
+
+    def steps() -> Iterable[tuple[int, int]]:
+        for record in run.good:
+            accepted = record.step_accepted or []
+            done = len(accepted)
+            all_steps = metrics.decode_steps(record.completion_tokens, done, sum(accepted))
+            if all_steps - done > UNDRAFTED:
+                continue
+            start = record.prompt_tokens if from_prompt else 0
+            lengths = metrics.step_lengths(accepted)
+            yield from ((start + length, a) for length, a in zip(lengths, accepted, strict=True))
+
+    return [
+        Bin(low=low, high=high, steps=count, acceptance_length=length)
+        for low, high, count, length in metrics.by_length(steps(), first_edge)
+    ]
+
+
+def _goodput(
+    records: Sequence[RequestRecord], limits: Limits | None, seconds: float
+) -> Goodput | None:
+    if not limits:
+        return None
+    count = sum(
+        metrics.meets(limits, {"ttft": r.ttft_ms, "tpot": r.tpot_ms, "latency": r.latency_ms})
+        for r in records
+    )
+    return Goodput(
+        limits=dict(limits),
+        count=count,
+        share=metrics.ratio(count, len(records)),
+        requests_per_s=metrics.ratio(count, seconds),
+    )
+
+
+def _speedup(
+    records: Sequence[RequestRecord], vanilla: ArmRun | None, run: ArmRun, of: str
+) -> Speedup | None:
     if vanilla is None or vanilla is run:
         return None
-    base, arm = _per_prompt(vanilla, of), _per_prompt(run, of)
-    keys = [key for key in base if key in arm]
-    pairs = metrics.paired_speedup([base[k] for k in keys], [arm[k] for k in keys])
-    return Speedup(**pairs)
+    base, arm = _per_turn(vanilla.good, of), _per_turn(records, of)
+    prompts: dict[str, list[float]] = {}
+    for prompt, turn in arm.keys() & base.keys():  # turns of a prompt are not independent
+        ratio = base[(prompt, turn)] / arm[(prompt, turn)]
+        prompts.setdefault(prompt, []).append(log(ratio))
+    ratios = [exp(mean(logs)) for _, logs in sorted(prompts.items())]
+    return Speedup(**metrics.paired_speedup(ratios, [1.0] * len(ratios)))
 
 
-def _per_prompt(run: ArmRun, of: str) -> dict[tuple[str, int], float]:
+def _per_turn(records: Iterable[RequestRecord], of: str) -> dict[tuple[str, int], float]:
     """The mean over rounds of a time per token, by prompt and turn."""
     times: dict[tuple[str, int], list[float]] = {}
-    for record in run.good:
-        value = getattr(record, of)
-        if value:
+    for record in records:
+        if value := getattr(record, of):
             times.setdefault(record.key, []).append(value)
     return {key: mean(values) for key, values in times.items()}
-
-
-def _identical(run: ArmRun, vanilla: ArmRun | None) -> Identical | None:
-    """Same prompt and round; vanilla itself, as a control, later rounds against the first."""
-    if vanilla is None:
-        return None
-    control = vanilla is run
-    base = {(*r.key, r.round): r.text for r in vanilla.good}
-    pairs = [
-        (base.get((*r.key, 0 if control else r.round)), r.text)
-        for r in run.good
-        if not control or r.round > 0
-    ]
-    known = [(a, b) for a, b in pairs if a is not None]
-    if not known:
-        return None
-    count = metrics.identical([a for a, _ in known], [b for _, b in known])
-    return Identical(count=count, total=len(known))

@@ -1,41 +1,63 @@
-"""Where a cycle's time goes, out of the trace that longspec arms write."""
+"""Where a cycle's time goes and how trees are used, out of the trace that longspec arms write."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from .metrics import merged, ratio
+from .results import TimeSplit, TreeUse
+
 PARTS = ("verify_ms", "draft_ms", "engine_ms")  # their sum is cycle_ms
-FIELDS = (*PARTS, "forward_ms", "accept_ms", "cycle_ms", "rows", "nodes")
+TIMES = (*PARTS, "forward_ms", "accept_ms", "cycle_ms")
+FIELDS = (*TIMES, "time", "rows", "trees", "nodes", "depth", "accepted")
+Cycle = dict[str, float]
 
 
-def read_cycles(path: Path, start: int = 0) -> list[dict[str, float]]:
-    """Cycles written after byte ``start``; an unfinished last line is left out."""
+def read_cycles(path: Path, spans: Sequence[tuple[float, float]]) -> list[Cycle]:
+    """Cycles that ended within one of the spans, in seconds since 1970.
+
+    An unfinished last line is left out.
+    """
     if not path.is_file():
         return []
-    cycles = []
-    for line in path.read_bytes()[start:].decode("utf-8", "replace").splitlines():
+    cycles, within = [], merged(spans)
+    for line in path.read_text("utf-8", "replace").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if isinstance(row, dict) and row.get("event") == "cycle":
-            cycles.append({name: float(row.get(name, 0.0)) for name in FIELDS})
+            cycle = {name: float(row.get(name, 0.0)) for name in FIELDS}
+            if any(start <= cycle["time"] <= end for start, end in within):
+                cycles.append(cycle)
     return cycles
 
 
-def time_split(cycles: list[dict[str, float]]) -> dict[str, Any] | None:
-    """Means per cycle, and the share of each part in the sum of all cycles.
-
-    verify: the step up to the logits (forward: the target's layers within it); draft: drafting
-    and accepting, all that the method adds; engine: the rest.
-    """
+def time_split(cycles: Sequence[Cycle]) -> TimeSplit | None:
+    """Means per cycle, and the share of each part in the sum of all cycles."""
     if not cycles:
         return None
-    mean = {name: float(np.mean([cycle[name] for cycle in cycles])) for name in FIELDS}
+    mean = {name: float(np.mean([cycle[name] for cycle in cycles])) for name in TIMES}
     whole = sum(mean[name] for name in PARTS)
-    shares = {name.removesuffix("_ms"): mean[name] / whole for name in PARTS} if whole else {}
-    return {"cycles": len(cycles), "mean": mean, "share": shares}
+    share = {name.removesuffix("_ms"): mean[name] / whole for name in PARTS} if whole else {}
+    return TimeSplit(cycles=len(cycles), share=share, **mean)
+
+
+def tree_use(cycles: Sequence[Cycle]) -> TreeUse | None:
+    """Means per drafted tree: ``sum over cycles / sum of trees``; used = accepted / nodes."""
+    trees = sum(cycle["trees"] for cycle in cycles)
+    if not trees:
+        return None
+    nodes, depth, accepted = (
+        sum(cycle[name] for cycle in cycles) for name in ("nodes", "depth", "accepted")
+    )
+    return TreeUse(
+        nodes=nodes / trees,
+        depth=depth / trees,
+        accepted=accepted / trees,
+        used=ratio(accepted, nodes),
+    )

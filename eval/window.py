@@ -1,113 +1,130 @@
-"""One arm, one round, on a server that runs: warm-up, snapshot, prompts, snapshot."""
+"""One arm under one condition, on servers that run: warm-up, snapshot, prompts, snapshot."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
-from .checks import served_model
-from .client import Driver
+from . import stopping
+from .addresses import served_model
+from .client import Driver, Place
 from .datasets import Prompt
 from .errors import UserError
+from .journal import Key, WindowRecord, counters_as_dict
 from .options import Options
 from .readers import Counters, reader_of
 from .records import RequestRecord
-from .runs import ArmRun
 from .server import Server
 
 SETTLE_SECONDS = 0.3  # the server counts its last step just after the client has seen it
-EXPORT_SECONDS = 2.0  # and writes of a request just after its answer
 
 
 class Window:
-    """Measures prompts on one server and adds what it finds to an ``ArmRun``."""
+    """Measures prompts on the replicas of one server; a window may not be used twice."""
 
     def __init__(
-        self,
-        options: Options,
-        server: Server,
-        run: ArmRun,
-        round_: int,
-        export: Path | None = None,
+        self, options: Options, servers: Sequence[Server], place: Place, asked: str | None
     ) -> None:
-        self.options, self.server, self.run, self.round = options, server, run, round_
-        self.export = export
+        self.options, self.servers = options, servers
+        self.place = Place(place.arm, place.round, place.condition, uuid.uuid4().hex[:12])
         self.reader = reader_of(options.engine)
-        asked = options.model if server.process is None else None
-        self.model, self.limit = served_model(server.url, asked)
-        self.http = httpx.Client(base_url=server.url, timeout=30, trust_env=False)
+        offered = [served_model(server.url, asked) for server in servers]
+        self.model, self.limit = offered[0]
+        self.http = [httpx.Client(base_url=s.url, timeout=30, trust_env=False) for s in servers]
+        self.driver = Driver([s.url for s in servers], self.model, options, self.reader)
+        self.too_long: list[str] = []
 
-    def warm_up(self) -> None:
-        """Requests that no number counts."""
-        asyncio.run(self._driver().warm_up())
-
-    def fitting(self, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[str]]:
-        """Prompts whose first turn and answer fit the context, and the ids of the others.
+    def fitting(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Prompts whose first turn and answer fit the context; ``too_long`` has the others.
 
         All are taken as fitting where the server has no ``/tokenize``.
         """
         room = (self.limit or 0) - self.options.output_len
-        long = [p.prompt_id for p in prompts if self.limit and (self._tokens(p) or 0) > room]
-        if len(long) == len(prompts):
+        long = {p.prompt_id for p in prompts if self.limit and (self._rendered(p) or 0) > room}
+        if prompts and len(long) == len(prompts):
             raise UserError(
                 f"--output-len {self.options.output_len}: no prompt fits a context of {self.limit}"
                 " tokens beside it; give a smaller one or a larger --max-model-len"
             )
-        return [prompt for prompt in prompts if prompt.prompt_id not in long], long
+        self.too_long = sorted(long)
+        return [prompt for prompt in prompts if prompt.prompt_id not in long]
 
-    def measure(self, prompts: Sequence[Prompt], done: Callable[[RequestRecord], None]) -> None:
-        """Drive the prompts between two snapshots; keeps what there is when interrupted."""
+    def warm_up(self) -> None:
+        """Requests that no number counts."""
+        stopping.run(self.driver.warm_up(self.place.condition))
+
+    def measure(
+        self,
+        prompts: Sequence[Prompt],
+        known: Mapping[Key, RequestRecord],
+        done: Callable[[RequestRecord], None],
+        close: Callable[[WindowRecord], None],
+    ) -> None:
+        """Drive the prompts between two snapshots.
+
+        ``done`` gets each record as it ends; ``close`` gets the window, also when interrupted.
+        """
+        self.raw = self._raw_tokens(prompts)
+        self.failed, self.before, self.started = 0, self._counters(), time.time()
 
         def keep(record: RequestRecord) -> None:
-            self.run.records.append(record)
             done(record)
             if record.error:
-                self.server.check_alive(1.0 if "onnection" in record.error else 0.0)
+                self.failed += 1
+                for server in self.servers:
+                    server.check_alive(1.0 if "onnection" in record.error else 0.0)
 
-        before = self._counters()
-        started = time.perf_counter()
         try:
-            asyncio.run(self._driver().drive(prompts, self.run.name, self.round, keep))
+            stopping.run(self.driver.drive(prompts, self.place, keep, known))
+        except BaseException:
+            self.failed += 1  # what was in flight is in the counters and in no record
+            raise
         finally:
-            self.run.seconds += time.perf_counter() - started
-            self._read_export()
+            close(self._record(time.time()))
+
+    def _record(self, ended: float) -> WindowRecord:
         time.sleep(SETTLE_SECONDS)
-        after = self._counters()
-        if before is not None and after is not None:
-            self.run.counters = (self.run.counters or Counters()) + (after - before)
+        pairs = zip(self.before, self._counters(), strict=True)
+        spent = [b - a if a is not None and b is not None else None for a, b in pairs]
+        return WindowRecord(
+            window=self.place.window,
+            arm=self.place.arm,
+            round=self.place.round,
+            concurrency=self.place.condition.concurrency,
+            temperature=self.place.condition.temperature,
+            started=self.started,
+            ended=ended,
+            failed=self.failed,
+            counters=counters_as_dict(spent),
+            too_long=self.too_long,
+            raw_prompt_tokens=self.raw,
+        )
 
-    def _driver(self) -> Driver:
-        return Driver(self.server.url, self.model, self.options, self.reader)
+    def _counters(self) -> list[Counters | None]:
+        return [self._counters_of(client) for client in self.http]
 
-    def _counters(self) -> Counters | None:
+    def _counters_of(self, client: httpx.Client) -> Counters | None:
         try:
-            answer = self.http.get("/metrics")
+            answer = client.get("/metrics")
             return self.reader.counters(answer.raise_for_status().text)
         except (httpx.HTTPError, ValueError):
             return None
 
-    def _read_export(self) -> None:
-        """Join what the server wrote with our requests; warm-ups and strangers have other ids."""
-        if self.export is None:
-            return
-        filed = self.run.filed = self.run.filed or {}
-        until = time.monotonic() + EXPORT_SECONDS
-        while True:
-            found = self.reader.of_folder(self.export)
-            ours = [record.request_id or "" for record in self.run.good]
-            filed.update({name: found[name] for name in ours if name in found})
-            if not self.run.not_filed or time.monotonic() > until:
-                return
-            time.sleep(0.1)
+    def _raw_tokens(self, prompts: Sequence[Prompt]) -> dict[str, int]:
+        """Tokens of the first prompt without a chat template, to see whether one is applied."""
+        first = prompts[0] if prompts else None
+        count = self._tokens({"prompt": first.turns[0]}) if first else None
+        return {first.prompt_id: count} if first and count is not None else {}
 
-    def _tokens(self, prompt: Prompt) -> int | None:
-        body = {"model": self.model, "messages": [{"role": "user", "content": prompt.turns[0]}]}
+    def _rendered(self, prompt: Prompt) -> int | None:
+        return self._tokens({"messages": [{"role": "user", "content": prompt.turns[0]}]})
+
+    def _tokens(self, what: dict[str, object]) -> int | None:
         try:
-            answer = self.http.post("/tokenize", json=body)
+            answer = self.http[0].post("/tokenize", json={"model": self.model, **what})
             return int(answer.raise_for_status().json()["count"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return None

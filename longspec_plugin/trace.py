@@ -2,7 +2,9 @@
 
 ``verify_ms`` is the step up to the logits, of which ``forward_ms`` the target's layers;
 ``accept_ms`` the walk and the KV move; ``draft_ms`` drafting *and* accepting, all that the method
-adds beside the forward; ``engine_ms`` the rest of the cycle (scheduling, bookkeeping, output).
+adds beside the forward; ``engine_ms`` the rest of the cycle (scheduling, bookkeeping, output). ``time`` is when the cycle
+ended, in seconds since 1970; ``trees``, ``nodes``, ``depth`` and ``accepted`` are sums over its
+requests.
 """
 
 from __future__ import annotations
@@ -13,6 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
+
+from torch import Tensor
+
+from proposers.tree import DraftTrees
 
 
 class Trace:
@@ -37,8 +43,18 @@ class Trace:
         finally:
             self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - started
 
-    def note(self, **facts: Any) -> None:
-        self.facts.update(facts)
+    def note_trees(self, trees: DraftTrees, accepted: Tensor, rows: int) -> None:
+        """Sums over the step's drafted trees; reads nothing off the device without a file."""
+        if self.file is None:
+            return
+        depths = trees.depths.masked_fill(~trees.valid(), 0)
+        self.facts = {
+            "rows": rows,
+            "trees": int((trees.sizes > 0).sum()),
+            "nodes": int(trees.sizes.sum()),
+            "depth": int(depths.amax(1).sum()) if depths.numel() else 0,
+            "accepted": int(accepted.sum()),
+        }
 
     def end_cycle(self) -> None:
         """Write the cycle if it verified drafts, and begin the next."""
@@ -53,4 +69,5 @@ class Trace:
         took["draft"] = ours
         took["engine"] = cycle - took["verify"] - ours
         milliseconds = {f"{name}_ms": round(1e3 * value, 3) for name, value in took.items()}
-        return {"event": "cycle", **milliseconds, "cycle_ms": round(1e3 * cycle, 3), **self.facts}
+        milliseconds["cycle_ms"] = round(1e3 * cycle, 3)
+        return {"event": "cycle", "time": time.time(), **milliseconds, **self.facts}

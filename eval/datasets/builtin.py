@@ -1,14 +1,16 @@
-"""Our own prompts: six in each of eleven categories, shipped with the package."""
+"""Our own prompts in eleven categories, some long and some of several turns; shipped here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from . import jsonl
+from .prompt import Prompt
+from .rows import filled
 
 PATH = Path(__file__).parent.parent / "data" / "builtin.jsonl"
 
 
-def load() -> list[jsonl.Prompt]:
+def load() -> list[Prompt]:
     """Read the built-in prompts."""
-    return jsonl.load(PATH)
+    return jsonl.of_rows(filled(PATH))

@@ -15,8 +15,10 @@ class Engine(Protocol):
 
     example: str
     """A configuration as a user writes it, for messages."""
-    ngram: Config
-    """The engine's own n-gram drafts."""
+    known: dict[str, Config]
+    """Methods of the engine's own, by the name that ``--arms`` gives them."""
+    model_key: str
+    """Where a configuration names the draft's model."""
     export: tuple[str, ...]
     """Flags that make the server write a line per request; the folder follows. Empty: cannot."""
 

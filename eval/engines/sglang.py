@@ -17,9 +17,16 @@ CPU_TEST_BED = [
     *("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph"),
     *("--max-total-tokens", "65536"),  # left to itself it fills most of the memory with KV
 ]
-NGRAM: Config = {  # SGLang's own default: trees of at most 11 drafted tokens
-    "speculative_algorithm": "NGRAM",
-    "speculative_num_draft_tokens": 12,
+_CHAIN: Config = {  # a draft of three tokens, no tree
+    "speculative_num_steps": 3,
+    "speculative_eagle_topk": 1,
+    "speculative_num_draft_tokens": 4,
+}
+KNOWN: dict[str, Config] = {
+    # SGLang's own default: trees of at most 11 drafted tokens
+    "ngram": {"speculative_algorithm": "NGRAM", "speculative_num_draft_tokens": 12},
+    "draft_model": {"speculative_algorithm": "STANDALONE", **_CHAIN},
+    "eagle3": {"speculative_algorithm": "EAGLE3", **_CHAIN},
 }
 
 
@@ -32,7 +39,8 @@ class Sglang:
     """
 
     example = '{"speculative_algorithm": "NGRAM"}'
-    ngram = NGRAM
+    known = KNOWN
+    model_key = "speculative_draft_model_path"
     export: tuple[str, ...] = ("--export-metrics-to-file", "--export-metrics-to-file-dir")
 
     def check(self, name: str, config: Config) -> None:

@@ -12,11 +12,16 @@ from ..errors import UserError
 from ..options import Options
 from . import HOST, Config
 
-NGRAM: Config = {
-    "method": "ngram",
-    "num_speculative_tokens": 4,
-    "prompt_lookup_max": 4,
-    "prompt_lookup_min": 2,
+KNOWN: dict[str, Config] = {
+    "ngram": {
+        "method": "ngram",
+        "num_speculative_tokens": 4,
+        "prompt_lookup_max": 4,
+        "prompt_lookup_min": 2,
+    },
+    "suffix": {"method": "suffix"},
+    "draft_model": {"method": "draft_model", "num_speculative_tokens": 4},
+    "eagle3": {"method": "eagle3", "num_speculative_tokens": 3},
 }
 
 
@@ -24,7 +29,8 @@ class Vllm:
     """vLLM 0.32 and later."""
 
     example = '{"method": "ngram"}'
-    ngram = NGRAM
+    known = KNOWN
+    model_key = "model"
     export: tuple[str, ...] = ()
 
     def check(self, name: str, config: Config) -> None:

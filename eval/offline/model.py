@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +26,14 @@ class Answer:
         tokens: generated, up to and including the first EOS.
         accepted, steps: drafted tokens accepted, target forwards after prefill.
         seconds: of decoding, prefill apart.
+        step_accepted: accepted tokens of each step, where the method drafts.
     """
 
     tokens: list[int]
     accepted: int
     steps: int
     seconds: float
+    step_accepted: list[int] | None = None
 
 
 class Setting:
@@ -139,7 +142,7 @@ class Engine:
         torch.manual_seed(seed)
         prompt = torch.tensor([ids], dtype=torch.int64, device=self.setting.device)
         try:
-            output, accepted, steps, seconds = self._generate(prompt)
+            output, accepted, steps, seconds, mask = self._generate(prompt)
         except ValueError as error:
             raise UserError(one_line(str(error))) from None
         except torch.OutOfMemoryError:
@@ -148,27 +151,46 @@ class Engine:
                 " --max-prompt-len"
             ) from None
         tokens = up_to_eos(output[0].tolist(), self._ends)
-        return Answer(tokens, int(accepted), int(steps), float(seconds))
+        taken = steps_of(mask[0].tolist()[: len(tokens)], int(steps)) if mask is not None else None
+        return Answer(tokens, int(accepted), int(steps), float(seconds), taken)
 
     @cached_property
     def _ends(self) -> frozenset[int]:
         return frozenset(self.eos)
 
-    def _generate(self, prompt: Any) -> tuple[Any, int, int, float]:
+    def _generate(self, prompt: Any) -> tuple[Any, int, int, float, Any]:
         given = self.options
         common: dict[str, Any] = {"max_gen_len": given.max_gen_len, "eos_id": self.eos}
         length = prompt.shape[1]
         if given.method == "vanilla":
             output, steps, seconds = self.model.vanilla_generate(prompt, length, **common)
-            return output, 0, steps, seconds
+            return output, 0, steps, seconds, None
         common["temperature"] = given.temperature
+        found: tuple[Any, int, int, float, Any]
         if given.method == "seq":
             found = self.model.spec_generate(prompt, length, gamma=given.gamma, **common)
         else:
             shape = list(given.tree_shape)
             found = self.model.tree_spec_generate(prompt, length, tree_shape=shape, **common)
-        output, accepted, steps, seconds, _ = found
-        return output, accepted, steps, seconds
+        return found
+
+
+def steps_of(mask: Sequence[int], steps: int) -> list[int] | None:
+    """Accepted tokens of each step, from the mask of tokens that were accepted drafts.
+
+    The first token is the prefill's; each step's accepted tokens come before the one that it adds.
+    None if that does not make ``steps``, as where nothing is drafted.
+    """
+    found, run = [], 0
+    for accepted in mask[1:]:
+        if accepted:
+            run += 1
+        else:
+            found.append(run)
+            run = 0
+    if run:  # the answer ended within a path
+        found.append(run)
+    return found if len(found) == steps else None
 
 
 def cut_middle(ids: list[int], limit: int) -> list[int]:

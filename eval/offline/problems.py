@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..datasets.aime import PROMPT, name_of, problem_of
+from ..datasets.rows import Row
 from ..errors import UserError
-from .reading import DATA, SAMPLE, Data, Line, Sample, read
+from .reading import DATA, SAMPLE, Data, Sample, read
 
 TASK = "aime"
-PROMPT = (
-    "{problem}\n\nThe answer is a whole number from 0 to 999. Work it out step by step, and end"
-    " with the answer alone in \\boxed{{}}."
-)
 MISSING = (
     "give a JSONL file with id, problem and answer in each line, such as an export of"
     " AI-MO/aimo-validation-aime or Maxwell-Jia/AIME_2024 from the Hugging Face hub, or"
@@ -46,13 +44,10 @@ def _file(data_path: str) -> Path:
     return path / "aime.jsonl" if path.is_dir() else path
 
 
-def _sample(line: Line) -> Sample:
-    """Where there is no id, as in some exports, the number of the line is one."""
-    named = "id" in line.row or "ID" in line.row
-    name = line.get("id", "ID") if named else line.number
-    problem = line.text("problem", "Problem", "question")
+def _sample(line: Row) -> Sample:
+    problem = problem_of(line)
     answer = str(line.get("answer", "Answer"))
-    return Sample(str(name), PROMPT.format(problem=problem), reference=answer)
+    return Sample(name_of(line), PROMPT.format(problem=problem), reference=answer)
 
 
 def _number(sample: Sample, path: Path) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from .. import metrics
 from ..errors import UserError
+from ..jsonlog import JsonLog
 
 
 class SampleRecord(BaseModel):
@@ -33,6 +33,7 @@ class SampleRecord(BaseModel):
     accepted: int
     steps: int
     acceptance_length: float | None
+    step_accepted: list[int] | None = None
     text: str
     text_sha256: str
     settings_hash: str
@@ -82,7 +83,8 @@ class RecordBook:
 
     def __init__(self, folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
         stem = f"{settings['task']}_{settings['method']}"
-        self.path, self.summary = folder / f"{stem}.jsonl", folder / f"{stem}.summary.json"
+        self.log = JsonLog(folder / f"{stem}.jsonl", SampleRecord)
+        self.path, self.summary = self.log.path, folder / f"{stem}.summary.json"
         self.text = folder / f"output_{settings['task']}.txt"
         self.settings, self.hash = settings, digest(settings)
         self.records: dict[int, SampleRecord] = {}
@@ -95,7 +97,7 @@ class RecordBook:
         if not self.path.is_file() or not self.path.stat().st_size:
             return
         self._refuse_other(old.get("settings") or {})
-        for record in _sound(self.path):
+        for record in self.log.read():
             if record.settings_hash != self.hash:
                 raise self._other("other settings")
             self.records[record.index] = record
@@ -113,6 +115,18 @@ class RecordBook:
             " --output-dir"
         )
 
+    def alike(self, method: str, own: Collection[str]) -> list[SampleRecord]:
+        """Records that another method has of this task, if only settings in ``own`` differ."""
+        if method == self.settings["method"]:
+            return list(self.records.values())
+        stem = f"{self.settings['task']}_{method}"
+        old = _summary(self.summary.with_name(f"{stem}.summary.json")).get("settings") or {}
+        shared = [name for name in self.settings if name not in own]
+        same = old.get("data_sha256") == self.settings["data_sha256"] and all(
+            old.get(name) == self.settings[name] for name in shared
+        )
+        return JsonLog(self.path.with_name(f"{stem}.jsonl"), SampleRecord).read() if same else []
+
     def check_writable(self) -> None:
         """Raise ``OSError`` where nothing can be written, before weights are loaded in vain."""
         self.text.parent.mkdir(parents=True, exist_ok=True)
@@ -120,28 +134,17 @@ class RecordBook:
 
     def start(self) -> None:
         """Make the files fit what is held here: no torn line, nothing of a dropped run."""
-        lines = "".join(record.model_dump_json() + "\n" for record in self.records.values())
-        replace_text(self.path, lines)
+        self.log.rewrite(self.records.values())
 
     def append(self, record: SampleRecord) -> None:
         """Keep a record; it is on the disk when this returns."""
         self.records[record.index] = record
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(record.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self.log.append(record)
 
     def note(self, text: str) -> None:
         """Add to the readable file, which is a log: runs follow each other in it."""
         with self.text.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file as a whole: there is the old or the new one, never a part."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, "utf-8")
-    beside.replace(path)
 
 
 def _summary(path: Path) -> dict[str, Any]:
@@ -150,19 +153,3 @@ def _summary(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _sound(path: Path) -> list[SampleRecord]:
-    """All records; a torn last line, of a run that was killed while it wrote, is left out."""
-    *lines, torn = path.read_bytes().split(b"\n")
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(SampleRecord.model_validate_json(line))
-        except ValidationError:
-            if number == len(lines) and not torn:
-                break
-            raise UserError(
-                f"{path}:{number}: not a record of this version; give --overwrite to start again"
-            ) from None
-    return records

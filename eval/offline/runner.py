@@ -14,12 +14,14 @@ from rich.markup import escape
 
 from ..checks import writing
 from ..console import Show, err, showing
+from ..jsonlog import replace_text
 from ..provenance import describe
 from ..records import sha256
 from .model import Answer, Engine, Setting
 from .options import Options
 from .reading import Data
-from .records import RecordBook, SampleRecord, numbers, replace_text
+from .records import RecordBook, SampleRecord, numbers
+from .shared import write_results
 from .summary import Summary, print_table, running, summarise
 
 SCHEMA_VERSION = 1
@@ -148,6 +150,7 @@ class Runner:
             text=text,
             text_sha256=sha256(text),
             settings_hash=task.book.hash,
+            step_accepted=answer.step_accepted,
             **numbers(len(answer.tokens), answer.seconds, answer.accepted, answer.steps),
             **graded,
         )
@@ -169,6 +172,9 @@ class Runner:
         with writing(self.options.output_dir):
             for task in known:
                 task.write()
+            books = [task.book for task in known]
+            provenance = {**books[0].settings, **(books[0].runs[-1] if books[0].runs else {})}
+            write_results(self.options.output_dir, books, provenance)
         title = f"{self.command}, {self.options.method}"
         print_table(title, {task.data.task: task.summary() for task in known}, Console())
         print(f"written to {self.options.output_dir}", file=sys.stderr)

@@ -17,6 +17,8 @@ class SpecStats:
     drafted: int
     accepted: int
     per_position: list[int]
+    step_accepted: list[int] | None = None
+    """Accepted tokens of each verify step in order, if the engine tells."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ from . import Counters, SpecStats
 _SPEC = "vllm:spec_decode_num_"
 _TOKENS = "vllm:generation_tokens_total"
 
+REQUEST: dict[str, Any] | None = {"return_token_ids": True}
+
 
 class VllmReader:
     """Reads vLLM 0.32 and later."""
 
-    request: dict[str, Any] | None = None
+    request = REQUEST
 
     def counters(self, exposition: str) -> Counters | None:
         """Sum over the ``engine`` label, since every data-parallel engine has its own counters."""
@@ -50,6 +52,7 @@ class VllmReader:
             drafted=found["num_draft_tokens"],
             accepted=found["num_accepted_draft_tokens"],
             per_position=at_least(found["acceptance_histogram"]),
+            step_accepted=found.get("per_step_accepted"),
         )
 
     def of_folder(self, folder: Path) -> dict[str, SpecStats]:

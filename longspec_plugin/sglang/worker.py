@@ -90,7 +90,7 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
         ):
             self.drafter.book.extend(request, tokens[:count])
         batch.forward_mode = ForwardMode.DECODE
-        self.trace.note(rows=width * len(batch.reqs), nodes=int(trees.sizes.sum()))
+        self.trace.note_trees(trees, walk.accepted, width * len(batch.reqs))
         self.trace.end_cycle()
         return self._result(
             result, walk.tokens.clamp(min=0).flatten(), walk.tokens, counts, lengths

@@ -98,7 +98,7 @@ class TreeRunner(_Runner):
             self.last_logit_rows = first_rows + walk.last_rows()
             flat_rows = spec_decode_metadata.logits_indices.long()
             self._move_accepted(walk.rows, first_rows, flat_rows)
-            self.trace.note(rows=logits.shape[0], nodes=int(trees.sizes.sum()))
+            self.trace.note_trees(trees, walk.accepted, logits.shape[0])
         return output
 
     def _bookkeeping_sync(self, *args: Any, **kwargs: Any) -> Any:

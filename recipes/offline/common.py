@@ -55,8 +55,12 @@ def load(args: argparse.Namespace, dtype: torch.dtype, draft: Path | None = None
 
 
 def chat_prompts(target: Path, count: int) -> list[list[int]]:
-    """Token ids of ``count`` different prompts: the built-in ones, then variants of them."""
-    questions = [json.loads(line)["turns"][0] for line in BUILTIN.read_text().splitlines()]
+    """Token ids of ``count`` different prompts: built-in ones, then variants of them.
+
+    Of the built-in ones the first six of each category, which the published figures are of.
+    """
+    rows = [json.loads(line) for line in BUILTIN.read_text().splitlines()]
+    questions = [r["turns"][0] for r in rows if int(r["question_id"].rpartition("-")[2]) <= 6]
     texts = [variant.format(question) for variant in VARIANTS for question in questions]
     tokenizer = AutoTokenizer.from_pretrained(target)
     return [_encode(tokenizer, text) for text in texts[:count]]

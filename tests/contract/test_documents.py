@@ -32,7 +32,10 @@ def test_make_commands(document: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["eval.speed_bench", "eval.long_bench", "eval.aime", "proposers.train", "recipes.offline.step"],
+    [
+        *("eval.speed_bench", "eval.compare", "eval.prepare_data", "eval.long_bench", "eval.aime"),
+        *("proposers.train", "recipes.offline.step"),
+    ],
 )
 def test_named_options_exist(module: str) -> None:
     """Options that the documents give to a command are in its ``--help``."""

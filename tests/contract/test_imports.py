@@ -29,7 +29,10 @@ def test_rules_are_kept() -> None:
     [
         ("proposers.registry, proposers.glide.proposer", ("vllm", "sglang", "longspec_plugin")),
         ("longspec_plugin.options", ("vllm", "sglang", "eval", "longspec_eval")),
-        ("eval.speed_bench", ("torch", "vllm", "sglang", "proposers", "longspec_plugin")),
+        *(
+            (f"eval.{name}", ("torch", "vllm", "sglang", "proposers", "longspec_plugin"))
+            for name in ("speed_bench", "compare", "prepare_data")
+        ),
     ],
 )
 def test_nothing_unwanted_is_loaded(module: str, unwanted: tuple[str, ...]) -> None:

@@ -11,7 +11,8 @@ BUILTIN = Path(__file__).parents[2] / "eval" / "data" / "builtin.jsonl"
 def chat_prompts(count: int, longest: int = 2600) -> list[str]:
     """``count`` prompts, spread over the categories, none over ``longest`` characters."""
     rows = [json.loads(line) for line in BUILTIN.read_text().splitlines() if line.strip()]
-    texts = [row["turns"][0] for row in rows if len(row["turns"][0]) <= longest]
+    single = [row["turns"][0] for row in rows if len(row["turns"]) == 1]
+    texts = [text for text in single if len(text) <= longest]
     step = len(texts) / count
     return [_chat(texts[int(i * step)]) for i in range(count)]
 

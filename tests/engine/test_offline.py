@@ -28,23 +28,21 @@ def model(target_dir: Path, draft_dir: Path) -> GlideModel:
 @pytest.fixture(scope="module")
 def batch(target_dir: Path) -> tuple[torch.Tensor, list[int]]:
     tokenizer = AutoTokenizer.from_pretrained(target_dir, padding_side="right")
-    encoded: Any = tokenizer(chat_prompts(16, 600), padding=True, return_tensors="pt")
+    encoded: Any = tokenizer(chat_prompts(8, 600), padding=True, return_tensors="pt")
     return encoded["input_ids"], encoded["attention_mask"].sum(1).tolist()
 
 
 def test_tree_chain_and_vanilla(model: GlideModel, batch: tuple[torch.Tensor, list[int]]) -> None:
     ids, lengths = batch
-    for first in (0, 8):
-        rows = slice(first, first + 8)
-        vanilla, _, _ = model.vanilla_generate(ids[rows], lengths[rows], TOKENS, EOS)
-        chain = model.spec_generate(ids[rows], lengths[rows], 4, TOKENS, EOS)
-        tree = model.tree_spec_generate(ids[rows], lengths[rows], SHAPE, TOKENS, EOS)
-        assert torch.equal(chain[0], vanilla)
-        assert torch.equal(tree[0], vanilla)
-        assert 1 + tree[1] / tree[2] > 1 + chain[1] / chain[2] > 1.3
-        served = model.decode(model.served_proposer(), ids[rows], lengths[rows], TOKENS, EOS)
-        assert torch.equal(served.output_ids, vanilla)
-        assert served.acceptance_length > 1.5
+    vanilla, _, _ = model.vanilla_generate(ids, lengths, TOKENS, EOS)
+    chain = model.spec_generate(ids, lengths, 4, TOKENS, EOS)
+    tree = model.tree_spec_generate(ids, lengths, SHAPE, TOKENS, EOS)
+    assert torch.equal(chain[0], vanilla)
+    assert torch.equal(tree[0], vanilla)
+    assert 1 + tree[1] / tree[2] > 1 + chain[1] / chain[2] > 1.3
+    served = model.decode(model.served_proposer(), ids, lengths, TOKENS, EOS)
+    assert torch.equal(served.output_ids, vanilla)
+    assert served.acceptance_length > 1.5
 
 
 def test_transformers_own_generate(
@@ -52,7 +50,7 @@ def test_transformers_own_generate(
 ) -> None:
     plain = AutoModelForCausalLM.from_pretrained(target_dir, dtype=torch.float32)
     ids, lengths = batch
-    for row in (1, 6, 12):
+    for row in (1, 6):
         prompt = ids[row : row + 1, : lengths[row]]
         ones = torch.ones_like(prompt)
         expected = plain.generate(

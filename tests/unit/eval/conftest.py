@@ -13,4 +13,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.stop, "__defaults__", (0.3,))
     monkeypatch.setattr(server, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(window, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(window, "EXPORT_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take a second or two; only the tests of reports draw them."""
+    if "test_report" not in request.node.path.name:
+        monkeypatch.setattr("eval.report.html.plots", lambda *_: {})

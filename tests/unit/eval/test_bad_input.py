@@ -12,10 +12,10 @@ from eval import speed_bench
 
 from .fake import Script, serving
 
-KNOWN = "vanilla, longspec, prompt_lookup, ngram"
+KNOWN = "vanilla, longspec, prompt_lookup, ngram, suffix, draft_model, eagle3"
 TARGET = "--model {tmp}/target"
 WHOLE = "expected a whole number of at least 1"
-OVER = "does not go with --base-url, whose server runs; leave it out"
+OVER = "does not go with servers that run already; leave it out"
 
 OPTIONS = [
     ("", "--model: missing; give the target's folder, or --base-url URL"),
@@ -23,11 +23,11 @@ OPTIONS = [
     ("--port", "argument --port: expected one argument; see --help"),
     ("--num-prompts 0", f"--num-prompts 0: {WHOLE}"),
     ("--num-prompts five", f"--num-prompts five: {WHOLE}"),
-    ("--concurrency 0", f"--concurrency 0: {WHOLE}"),
+    ("--concurrency 0", "--concurrency 0: expected whole numbers of at least 1, commas between"),
     ("--output-len 1.5", f"--output-len 1.5: {WHOLE}"),
     ("--rounds -1", f"--rounds -1: {WHOLE}"),
-    ("--temperature -0.5", "--temperature -0.5: expected a number from 0 to 2"),
-    ("--temperature warm", "--temperature warm: expected a number from 0 to 2"),
+    ("--temperature -0.5", "--temperature -0.5: expected numbers from 0 to 2, commas between"),
+    ("--temperature warm", "--temperature warm: expected numbers from 0 to 2, commas between"),
     ("--engine tgi", "--engine tgi: expected vllm or sglang"),
     (
         "--tree-shape 4,0,1",
@@ -39,15 +39,15 @@ OPTIONS = [
     (
         "--arms vanilla,,ngram",
         "--arms vanilla,,ngram: no arm name at character 9; allowed:"
-        f" {KNOWN} or NAME={{JSON}}, with commas between",
+        f" {KNOWN}, NAME={{JSON}} or NAME=URL, with commas between",
     ),
-    ("--arms ngram,ngram", "--arms ngram,ngram: ngram appears twice; give each arm once"),
+    ("--arms ngram,ngram", "--arms: ngram appears twice; give each arm once"),
     (
         "--arms x=[1]",
-        "--arms x=[1]: not a JSON object; quote it for the shell, as in"
+        "--arms x=[1]: neither a JSON object nor a URL; quote it for the shell, as in"
         """ 'x={"method": "ngram"}'""",
     ),
-    ("--arms longspec", "--arms longspec: needs a draft; give --draft DIR"),
+    ("--arms longspec", "--arms longspec: needs a model; give --draft DIR"),
     ("--model {tmp}/none", "--model {tmp}/none: no such folder; give one that holds config.json"),
     ("--model {tmp}", "--model {tmp}: holds no config.json; give the folder that does"),
     (
@@ -71,7 +71,7 @@ OPTIONS = [
         f"{TARGET} --output-dir {{tmp}}/file/x",
         "--output-dir {tmp}/file/x: cannot be written (Not a directory); give another folder",
     ),
-    (f"{TARGET} --num-prompts 67", "--num-prompts 67: the data set has 66 prompts; give 1 to 66"),
+    (f"{TARGET} --num-prompts 92", "--num-prompts 92: the data set has 91 prompts; give 1 to 91"),
     (
         "--categories coding,poetry",
         "--categories poetry: unknown; the data set has coding, humanities, math, multilingual,"
@@ -79,7 +79,8 @@ OPTIONS = [
     ),
     (
         "--dataset {tmp}/none",
-        "--dataset {tmp}/none: no such file; give builtin or the path of a JSONL file",
+        "--dataset {tmp}/none: no such file; give builtin, speed-bench, longbench, spec-bench,"
+        " mt-bench, aime, humaneval, sharegpt, NAME:PATH or the path of a data file",
     ),
     ("--base-url localhost:1", "--base-url localhost:1: expected http://HOST:PORT"),
     (
@@ -102,12 +103,12 @@ OPTIONS = [
     ),
     (
         f"--engine sglang {TARGET} --metrics-file-dir x",
-        "--metrics-file-dir x: for --base-url only; servers of ours write below --output-dir,"
+        "--metrics-file-dir x: only for servers that run already; ours write below --output-dir,"
         " leave it out",
     ),
     (
         "--engine sglang --base-url http://h:1 --metrics-source file",
-        "--metrics-source file: with --base-url needs the folder that the server exports to; give"
+        "--metrics-source file: needs the folder that the running server exports to; give"
         " --metrics-file-dir DIR",
     ),
     (
@@ -127,7 +128,7 @@ OPTIONS = [
     ),
     (
         "--engine sglang --arms x=[1]",
-        "--arms x=[1]: not a JSON object; quote it for the shell, as in"
+        "--arms x=[1]: neither a JSON object nor a URL; quote it for the shell, as in"
         """ 'x={"speculative_algorithm": "NGRAM"}'""",
     ),
     ("--base-url http://h:1 --arms a,b", "--arms a,b: --base-url measures one arm; give one name"),
@@ -158,7 +159,7 @@ LINES = [
     ),
     (
         '{"id": 1, "prompt": "a"}\n{"id": 1, "prompt": "b"}',
-        "{data}: question_id 1 appears 2 times; ids must be unique",
+        "{data}:2: id 1 as in line 1; ids must be unique",
     ),
     ("", "{data}: holds no prompts; expected one JSON object a line"),
     ("\udcff", "{data}: cannot be read as UTF-8 text (UnicodeDecodeError)"),

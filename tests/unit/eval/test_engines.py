@@ -12,8 +12,9 @@ import pytest
 
 from eval import server, speed_bench
 from eval.arms import Arm, parse_arms
+from eval.cli import parse
 from eval.engines import engine_of, sglang
-from eval.options import Options, parse
+from eval.options import Options
 
 from .test_server import ROOT, pids, running
 
@@ -144,7 +145,7 @@ def test_an_arm_is_served_measured_and_stopped(
     assert set(arm["acceptance_length_per_source"]) == {"response", "server", "file"}
     assert arm["steps"] == 4
     names = {path.name for path in (out / "logs").iterdir()}
-    assert names == {f"prompt_lookup{r}.{kind}" for r in ("", ".2") for kind in ("log", "metrics")}
+    assert names == {"prompt_lookup.log", "prompt_lookup.2.log", "prompt_lookup.metrics"}
     shown = results["provenance"]["server_commands"]["prompt_lookup"]
     assert shown.startswith("""env 'LONGSPEC_CONFIG={"proposer": "prompt_lookup"}' """)
     assert not any(map(running, pids(tmp_path)))

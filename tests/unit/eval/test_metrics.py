@@ -57,9 +57,38 @@ def test_at_least_from_exactly() -> None:
     assert metrics.at_least([4]) == []
 
 
-def test_percentiles_skip_what_is_missing() -> None:
-    assert metrics.percentiles([1.0, None, 3.0]) == {"p50": 2.0, "p95": pytest.approx(2.9)}
-    assert metrics.percentiles([None]) == {"p50": None, "p95": None}
+def test_spread_skips_what_is_missing() -> None:
+    found = metrics.spread([1.0, None, 3.0])
+    assert (found["mean"], found["p50"]) == (2.0, 2.0)
+    assert found["p95"] == pytest.approx(2.9)
+    assert set(metrics.spread([None]).values()) == {None}
+
+
+def test_busy_seconds() -> None:
+    assert metrics.busy_seconds([(3.0, 4.0), (0.0, 1.0), (0.5, 2.0), (0.6, 0.7)]) == 3.0
+    assert metrics.busy_seconds([]) == 0.0
+
+
+def test_limits() -> None:
+    times = {"ttft": 10.0, "tpot": None, "latency": 100.0}
+    assert metrics.meets({"ttft": 10.0, "tpot": 1.0}, times)
+    assert not metrics.meets({"latency": 99.0}, times)
+    assert not metrics.meets({"ttft": 1.0}, {"ttft": None})
+
+
+def test_step_ms_is_pooled() -> None:
+    assert metrics.step_ms([90.0, 10.0], [9, 1]) == 10.0
+    assert metrics.step_ms([], []) is None
+
+
+def test_where_steps_begin() -> None:
+    assert metrics.step_lengths([2, 0, 3]) == [1, 4, 5]
+    assert metrics.step_lengths([]) == []
+
+
+def test_bins_double() -> None:
+    found = metrics.by_length([(0, 1), (31, 2), (32, 4), (64, 0), (127, 1)], 32)
+    assert found == [(0, 32, 2, 2.5), (32, 64, 1, 5.0), (64, 128, 2, 1.5)]
 
 
 def test_tpot() -> None:
@@ -80,8 +109,10 @@ def test_speedup_without_enough_prompts() -> None:
     assert metrics.paired_speedup([3.0], [2.0]) == {"mean": 1.5, "low": None, "high": None}
 
 
-def test_identical() -> None:
-    assert metrics.identical(["a", "b", ""], ["a", "B", ""]) == 2
+def test_first_difference() -> None:
+    assert metrics.first_difference("same", "same") is None
+    assert metrics.first_difference("same", "sane") == 2
+    assert metrics.first_difference("sam", "same") == 3
 
 
 @given(histograms)
@@ -125,3 +156,20 @@ def test_a_constant_speedup_is_found_exactly(arm: list[float], factor: float) ->
     found = metrics.paired_speedup([factor * value for value in arm], arm)
     for name in ("mean", "low", "high"):
         assert found[name] == pytest.approx(factor)
+
+
+intervals = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9)), max_size=12)
+
+
+@given(intervals)
+def test_busy_time_is_that_of_the_seconds_covered(drawn: list[tuple[int, int]]) -> None:
+    covered = {second for start, length in drawn for second in range(start, start + length)}
+    assert metrics.busy_seconds((s, s + n) for s, n in drawn) == len(covered)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 9)), max_size=40))
+def test_bins_hold_every_step_once(steps: list[tuple[int, int]]) -> None:
+    found = metrics.by_length(steps, 32)
+    assert sum(count for *_, count, _ in found) == len(steps)
+    for low, high, count, _ in found:
+        assert count == sum(low <= length < high for length, _ in steps)

@@ -68,7 +68,7 @@ def test_files_lead(script: SglangScript, tmp_path: Path, older: bool) -> None:
     assert len(list((tmp_path / "metrics").iterdir())) > 1
     assert arm["acceptance_length"] == {"pooled": 2.0, "macro": 2.0, "effective": 2.0}
     assert (arm["steps"], arm["drafted"], arm["accepted"]) == (6, 48, 6)
-    assert len(arm["acceptance_length_per_category"]) == 3
+    assert len(arm["categories"]) == 3
     assert arm["acceptance_length_per_source"] == {"response": 2.0, "server": 2.5, "file": 2.0}
 
 

@@ -1,20 +1,22 @@
-"""Pairing of arms, the control, guards and the time split, on records made by hand."""
+"""Pairing of arms, guards and the time split, on records made by hand."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eval.guards import inspect, loops
+from eval.journal import WindowRecord
 from eval.readers import Counters
 from eval.readers.vllm import VllmReader
 from eval.records import RequestRecord
 from eval.runs import ArmRun
 from eval.summary import summarise
-from eval.timesplit import read_cycles, time_split
+from eval.timesplit import read_cycles, time_split, tree_use
 
 
 def record(arm: str, prompt: str, **more: Any) -> RequestRecord:
@@ -23,7 +25,12 @@ def record(arm: str, prompt: str, **more: Any) -> RequestRecord:
 
 
 def run(name: str, *records: RequestRecord, counters: Counters | None = None) -> ArmRun:
-    return ArmRun(name, records=list(records), seconds=1.0, counters=counters)
+    made = ArmRun(name, records=list(records))
+    if counters is not None:
+        spent = asdict(counters)
+        place = {"window": "", "arm": name, "round": 0, "concurrency": 1, "temperature": 0.0}
+        made.windows = [WindowRecord(**place, started=0, ended=1, counters=spent)]
+    return made
 
 
 def test_speedup_pairs_prompts_and_averages_rounds() -> None:
@@ -48,22 +55,84 @@ def test_speedup_compares_time_per_token_not_latency() -> None:
     assert speedup.mean == pytest.approx(2.0)
 
 
+def test_turns_of_a_prompt_count_as_one() -> None:
+    """Three turns that double and one prompt that is even: the mean is of two, not of four."""
+    turns = [record("x", "a", turn=turn, latency_ms=50.0) for turn in range(3)]
+    base = [record("vanilla", "a", turn=turn) for turn in range(3)]
+    vanilla = run("vanilla", *base, record("vanilla", "b"))
+    speedup = summarise(run("x", *turns, record("x", "b")), vanilla).speedup
+    assert speedup is not None
+    assert speedup.mean == pytest.approx(2**0.5)
+
+
 def test_failed_requests_are_not_paired() -> None:
     vanilla = run("vanilla", record("vanilla", "a", error="broken"), record("vanilla", "b"))
-    arm = run("x", record("x", "a", text="other"), record("x", "b"))
-    same = summarise(arm, vanilla).identical_to_vanilla
-    assert same is not None
-    assert (same.count, same.total) == (1, 1)
+    arm = run("x", record("x", "a", latency_ms=1.0), record("x", "b", latency_ms=50.0))
+    speedup = summarise(arm, vanilla).speedup
+    assert speedup is not None
+    assert speedup.mean == pytest.approx(2.0)
 
 
-def test_identical_is_told_within_rounds_and_vanilla_is_its_own_control() -> None:
-    vanilla = run("vanilla", record("vanilla", "a"), record("vanilla", "a", round=1, text="new"))
-    arm = run("x", record("x", "a"), record("x", "a", round=1, text="new"))
-    same, control = (summarise(r, vanilla).identical_to_vanilla for r in (arm, vanilla))
-    assert same is not None
-    assert (same.count, same.total) == (2, 2)
-    assert control is not None
-    assert (control.count, control.total) == (0, 1)
+def test_seconds_are_those_with_a_request_in_flight() -> None:
+    """Two that overlap for a second, and one after a pause of a resumed run."""
+    times = [(0.0, 2000.0), (1.0, 2000.0), (100.0, 1000.0)]
+    made = [record("x", str(i), started=s, latency_ms=ms) for i, (s, ms) in enumerate(times)]
+    result = summarise(run("x", *made), None)
+    assert result.seconds == pytest.approx(4.0)
+    assert result.throughput_tok_s == pytest.approx(30 / 4)
+    assert result.requests_per_s == pytest.approx(3 / 4)
+
+
+def test_goodput() -> None:
+    made = [
+        record("x", "a", started=0.0, ttft_ms=10.0, tpot_ms=5.0, latency_ms=1000.0),
+        record("x", "b", started=1.0, ttft_ms=90.0, tpot_ms=5.0, latency_ms=1000.0),
+        record("x", "c", started=2.0, ttft_ms=10.0, tpot_ms=None, latency_ms=2000.0),
+    ]
+    found = summarise(run("x", *made), None, {"ttft": 50, "tpot": 5}).goodput
+    assert found is not None
+    assert (found.count, found.share, found.requests_per_s) == (2, 2 / 3, 0.5)
+    assert summarise(run("x", *made), None).goodput is None
+
+
+def test_acceptance_by_length() -> None:
+    """A prompt of 100 tokens; steps begin after 1, 1 + 3 and 4 + 31 generated tokens."""
+    told = {"step_accepted": [2, 30, 1], "steps": 3, "accepted": 33, "drafted": 99}
+    made = record("x", "a", prompt_tokens=100, completion_tokens=37, **told)
+    result = summarise(run("x", made), None)
+    generated = [(b.low, b.high, b.steps, b.acceptance_length) for b in result.by_generated]
+    assert generated == [(0, 32, 2, 17.0), (32, 64, 1, 2.0)]
+    context = [(b.low, b.high, b.steps, b.acceptance_length) for b in result.by_context]
+    assert context == [(0, 128, 2, 17.0), (128, 256, 1, 2.0)]
+
+
+def test_answers_with_undrafted_steps_are_in_no_bin() -> None:
+    told = {"step_accepted": [2], "steps": 1, "accepted": 2, "drafted": 3}
+    assert not summarise(run("x", record("x", "a", completion_tokens=9, **told)), None).by_context
+
+
+def test_break_even_from_what_clients_see() -> None:
+    """Vanilla: 9 steps in 90 ms. The arm: 3 steps in 60 ms for the same tokens."""
+    vanilla = run("vanilla", record("vanilla", "a", ttft_ms=10.0, tpot_ms=10.0))
+    vanilla.speculates = False
+    told = {"steps": 3, "accepted": 6, "drafted": 9}
+    arm = run("x", record("x", "a", ttft_ms=10.0, tpot_ms=60 / 9, latency_ms=70.0, **told))
+    found = summarise(arm, vanilla).break_even
+    assert found is not None
+    assert (found.vanilla_step_ms, found.step_ms, found.step_time_ratio) == (10.0, 20.0, 2.0)
+    assert (found.acceptance_length, found.predicted) == (3.0, 1.5)
+    assert found.measured == pytest.approx(1.5)
+    assert summarise(vanilla, vanilla).break_even is None
+
+
+def test_categories() -> None:
+    told = {"steps": 2, "accepted": 3, "drafted": 8, "per_position": [2, 1]}
+    made = [record("x", "a", category="qa", **told), record("x", "b", category="math")]
+    found = summarise(run("x", *made), None).categories
+    assert list(found) == ["math", "qa"]
+    assert found["qa"].acceptance_length.pooled == 2.5
+    assert (found["qa"].acceptance_rate, found["qa"].joint_per_position) == (0.375, [1.0, 0.5])
+    assert (found["math"].num_requests, found["math"].acceptance_length.pooled) == (1, None)
 
 
 def test_counters_alone_give_the_pooled_length() -> None:
@@ -125,14 +194,21 @@ def test_metrics_of_another_engine_are_no_counters() -> None:
     assert VllmReader().counters("# TYPE other counter\nother_total 3\n") is None
 
 
-def test_time_split(tmp_path: Path) -> None:
+CYCLE = {"event": "cycle", "time": 5.0, "verify_ms": 6, "draft_ms": 3, "engine_ms": 1}
+TREES = {"cycle_ms": 10, "trees": 2, "nodes": 12, "depth": 7, "accepted": 3}
+
+
+def test_time_split_and_tree_use(tmp_path: Path) -> None:
+    """Cycles of the warm-up, before the span, and torn lines are left out."""
     path = tmp_path / "trace.jsonl"
-    early = {"event": "cycle", "verify_ms": 99, "draft_ms": 99, "engine_ms": 99}
-    cycle = {"event": "cycle", "verify_ms": 6, "draft_ms": 3, "engine_ms": 1, "cycle_ms": 10}
-    head = json.dumps(early) + "\n"
-    path.write_text(head + json.dumps(cycle) + "\n" + '{"event": "start"}\n{"event": "cy')
-    split = time_split(read_cycles(path, len(head)))
+    lines = [json.dumps({**CYCLE, **TREES, "time": t}) for t in (1.0, 5.0, 6.0)]
+    path.write_text("\n".join([*lines, '{"event": "start"}', '{"event": "cy']))
+    cycles = read_cycles(path, [(4.0, 5.5), (5.2, 7.0)])
+    split, use = time_split(cycles), tree_use(cycles)
     assert split is not None
-    assert split["cycles"] == 1
-    assert split["share"] == {"verify": 0.6, "draft": 0.3, "engine": 0.1}
-    assert time_split(read_cycles(tmp_path / "none")) is None
+    assert (split.cycles, split.cycle_ms) == (2, 10.0)
+    assert split.share == {"verify": 0.6, "draft": 0.3, "engine": 0.1}
+    assert use is not None
+    assert (use.nodes, use.depth, use.accepted, use.used) == (6.0, 3.5, 1.5, 0.25)
+    assert time_split(read_cycles(tmp_path / "none", [(0.0, 9.0)])) is None
+    assert tree_use([]) is None

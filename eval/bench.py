@@ -1,0 +1,153 @@
+"""Drives a run: all rounds, arms and conditions, each on its servers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from rich.console import Console
+
+from . import checks, server, stopping
+from .arms import Arm, parse_arms
+from .checks import writing
+from .client import Place
+from .collect import collect
+from .conditions import Condition, label
+from .console import Show, showing
+from .control import control
+from .datasets import Prompt, chosen, load, spread
+from .engines import engine_of
+from .errors import UserError
+from .journal import Journal, WindowRecord
+from .options import Options
+from .provenance import of_bench
+from .records import RequestRecord
+from .report import print_table, write
+from .sources import Sources
+from .window import Window
+
+
+class Bench:
+    """A run of the command: all rounds, arms and conditions that are not on disk yet."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.arms = parse_arms(options)
+        found = load(options.dataset, options.config)
+        self.prompts = spread(chosen(found, options.categories), options.num_prompts)
+        checks.check(options, self.arms)
+        self.port = server.choose_port(options.port) if self._own_arms() else None
+        with writing(options.output_dir):
+            self.journal = Journal(options)
+            self.sources = Sources(options, fresh=not self.journal.records)
+            self.journal.start()
+        commands = {arm.name: self._shown_command(arm) for arm in self._own_arms()}
+        self.provenance = of_bench(options, commands, server.environment(options))
+
+    def run(self) -> None:
+        """Measure, and write what there is even when stopped early."""
+        complete = False
+        try:
+            for round_ in range(self.options.rounds):
+                for arm in self.arms:
+                    self._round(arm, round_)
+            complete = True
+        finally:
+            if self.journal.records:
+                self._report(complete)
+
+    def _own_arms(self) -> list[Arm]:
+        return [arm for arm in self.arms if not arm.urls]
+
+    def _shown_command(self, arm: Arm) -> list[str]:
+        """The command of the first round, with the variables that belong to the arm."""
+        variables = engine_of(self.options.engine).variables(arm.config)
+        env = ["env", *(f"{name}={value}" for name, value in variables.items())]
+        line = server.command(self.options, arm, self.port or 0, self.sources.export(arm))
+        return env * bool(variables) + line
+
+    def _round(self, arm: Arm, round_: int) -> None:
+        todo = [c for c in self.options.conditions if self._left(arm, round_, c)]
+        if not todo:
+            return
+        many = self.options.rounds > 1
+        name = f"{arm.name} {round_ + 1}/{self.options.rounds}" if many else arm.name
+        with showing(name, 0) as show, self._servers(arm, show) as servers:
+            for condition in todo:
+                show.restart(label(name, condition, self.options.conditions))
+                self._condition(Place(arm.name, round_, condition), arm, servers, show)
+
+    def _left(self, arm: Arm, round_: int, condition: Condition) -> bool:
+        """Whether a prompt, a later turn of one, or the control is missing."""
+        known = self.journal.known((arm.name, round_, condition))
+        long = {name for w in self.journal.windows if w.arm == arm.name for name in w.too_long}
+        keys = {(p.prompt_id, t) for p in self.prompts for t in range(len(p.turns))}
+        wanted = {key for key in keys if key[0] not in long}
+        checked = not self._controls(arm, round_, condition) or (
+            known.keys() <= self.journal.controlled(condition).keys()
+        )
+        return not (wanted <= known.keys() and checked)
+
+    def _controls(self, arm: Arm, round_: int, condition: Condition) -> bool:
+        others = len(self.arms) > 1 and not self.options.no_control
+        return others and arm.name == "vanilla" and not round_ and not condition.temperature
+
+    def _condition(
+        self, place: Place, arm: Arm, servers: Sequence[server.Server], show: Show
+    ) -> None:
+        asked = self.options.model if arm.urls and not self._own_arms() else None
+        window = Window(self.options, servers, place, asked)
+        prompts = window.fitting(self.prompts)
+        known = self.journal.known((place.arm, place.round, place.condition))
+        show.expect(sum(len(prompt.turns) for prompt in prompts) - len(known))
+        show.status("warming up")
+        window.warm_up()
+        show.start_clock()
+        window.measure(prompts, known, partial(self._done, show), self._close)
+        if self._controls(arm, place.round, place.condition):
+            self._control(window, prompts, show)
+
+    def _done(self, show: Show, record: RequestRecord) -> None:
+        with writing(self.options.output_dir):
+            self.journal.add(record)
+        show.advance(record.error or record.prompt_id, record.completion_tokens)
+
+    def _close(self, window: WindowRecord) -> None:
+        with writing(self.options.output_dir):
+            self.journal.add_window(window)
+
+    def _control(self, window: Window, prompts: Sequence[Prompt], show: Show) -> None:
+        condition = window.place.condition
+        measured = self.journal.known(("vanilla", 0, condition))
+        skip = self.journal.controlled(condition)
+        show.status("once more, as the control of what differs")
+        keep = self.journal.add_control
+        stopping.run(control(window.driver, prompts, condition, measured, keep, skip))
+
+    @contextmanager
+    def _servers(self, arm: Arm, show: Show) -> Iterator[list[server.Server]]:
+        if arm.urls:
+            yield [server.Server(url) for url in arm.urls]
+            return
+        # Asked for again in each round: the port may have been taken since.
+        self.port = server.choose_port(self.options.port)
+        log = self.sources.new_log(arm)
+        env = server.environment(self.options, arm, self.sources.trace(arm))
+        line = server.command(self.options, arm, self.port, self.sources.export(arm))
+        wait = self.options.startup_timeout
+        try:
+            with server.running(line, env, log, self.port, wait, show.status) as running:
+                yield [running]
+        except UserError as error:
+            raise UserError(f"arm {arm.name}: {error}") from None
+
+    def _report(self, complete: bool) -> None:
+        results = collect(self.options, self.arms, self.journal, self.sources)
+        results.complete, results.provenance = complete, self.provenance
+        nemo = self.options.format == "nemo"
+        with writing(self.options.output_dir):
+            write(results, self.journal.records, self.options.output_dir, nemo=nemo)
+        print_table(results, Console(), nemo=nemo)
+        print(f"written to {self.options.output_dir}", file=sys.stderr)

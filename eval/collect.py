@@ -1,0 +1,66 @@
+"""From what lies on disk to the results of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .arms import Arm
+from .conditions import Condition, label
+from .guards import inspect
+from .journal import Journal
+from .lossless import lossless
+from .options import Options
+from .results import Results, Warned
+from .runs import ArmRun
+from .sources import Sources
+from .summary import summarise
+
+
+def collect(options: Options, arms: Sequence[Arm], journal: Journal, sources: Sources) -> Results:
+    """All numbers of what there is, conditions in order and arms within; not yet complete."""
+    runs = [_run(options, arm, c, journal, sources) for c in options.conditions for arm in arms]
+    there = [run for run in runs if run.records]
+    base = {run.condition: run for run in there if run.name == "vanilla"}
+    results = Results(complete=False, arms=[], warnings=_too_long(journal), provenance={})
+    for run in there:
+        vanilla = base.get(run.condition)
+        results.arms.append(summarise(run, vanilla, options.limits))
+        results.warnings += inspect(run, lossless(run, vanilla))
+    return results
+
+
+def _run(
+    options: Options, arm: Arm, condition: Condition, journal: Journal, sources: Sources
+) -> ArmRun:
+    records = [
+        record
+        for round_ in range(options.rounds)
+        for record in journal.known((arm.name, round_, condition)).values()
+    ]
+    run = ArmRun(
+        arm.name,
+        condition,
+        label(arm.name, condition, options.conditions),
+        depth=arm.depth,
+        speculates=arm.speculates,
+        source=options.metrics_source,
+        records=records,
+        windows=[w for w in journal.windows if (w.arm, w.place[2]) == (arm.name, condition)],
+    )
+    if arm.name == "vanilla":
+        run.control = list(journal.controlled(condition).values())
+    sources.read(arm, run)
+    return run
+
+
+def _too_long(journal: Journal) -> list[Warned]:
+    long = {window.arm: window.too_long for window in journal.windows if window.too_long}
+    return [
+        Warned(
+            name="prompt_too_long",
+            arm=arm,
+            message=f"{len(ids)} prompts do not fit the context beside --output-len and were not"
+            f" sent: {', '.join(ids)}",
+        )
+        for arm, ids in long.items()
+    ]

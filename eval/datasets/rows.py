@@ -1,0 +1,197 @@
+"""Rows of a data file: JSON lines, a JSON list or parquet.
+
+Nothing is dropped in silence: the first bad row is refused as ``FILE:ROW``, with the number of
+rows that are bad. Rows count from 1; of a JSON lines file they are its lines.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import UserError
+from .prompt import Prompt
+
+T = TypeVar("T")
+PLACEHOLDER = "FULL BENCHMARK DATA SHOULD BE FETCHED"
+FULL = "fetch the full data set first"
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+_NOT_JSON = object()
+
+
+class RowError(UserError):
+    """Why a row is refused; the text names its file and number."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; its value is only looked at when its fields are asked for."""
+
+    path: Path
+    number: int
+    value: object
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The row's fields; raises ``RowError`` where it is no object."""
+        if self.value is _NOT_JSON:
+            raise self.bad("not JSON; expected one object a line")
+        if not isinstance(self.value, dict):
+            raise self.bad(f"a JSON {type(self.value).__name__}; expected an object")
+        return self.value
+
+    def get(self, *names: str) -> Any:
+        """The value of the first of these keys that is there."""
+        for name in names:
+            if name in self.fields:
+                return self.fields[name]
+        raise self.bad(f"no key {' or '.join(names)}; it has {', '.join(self.fields) or 'none'}")
+
+    def text(self, *names: str) -> str:
+        """The same, if it is a text."""
+        value = self.get(*names)
+        if not isinstance(value, str):
+            raise self.bad(f"{names[0]} is a JSON {type(value).__name__}; expected a text")
+        return value
+
+    def maybe(self, name: str) -> str | None:
+        """The value as text; None where it is not there."""
+        value = self.fields.get(name)
+        return None if value is None else str(value)
+
+    def turns(self, turns: object, fetch: str = FULL) -> list[str]:
+        """``turns``, if they are texts that can be sent; ``fetch`` is how to fill placeholders."""
+        if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+            raise self.bad("turns are not a list of texts")
+        if not turns:
+            raise self.bad("an empty list of turns; give at least one")
+        if any(turn.startswith(PLACEHOLDER) for turn in turns):
+            raise self.bad(f"a placeholder in place of the prompt; {fetch}")
+        if any(not turn.strip() for turn in turns):
+            raise self.bad("an empty turn; give it text or take the line out")
+        return turns
+
+    def bad(self, why: str) -> RowError:
+        """An error that names the row."""
+        return RowError(f"{self.path}:{self.number}: {why}")
+
+
+def read(path: Path) -> list[Row]:
+    """Every row of a file; empty lines at its end are no rows."""
+    return list(stream(path))
+
+
+def stream(path: Path) -> Iterator[Row]:
+    """The same one by one, for files that are larger than memory should be."""
+    kinds = {".parquet": _parquet, ".json": _json}
+    values = kinds.get(path.suffix, _lines)(path)
+    return (Row(path, number, value) for number, value in enumerate(values, 1))
+
+
+def _json(path: Path) -> Iterable[object]:
+    """A list or a single object, over as many lines as it likes; else JSON lines after all."""
+    try:
+        whole = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return _lines(path)
+    return whole if isinstance(whole, list) else [whole]
+
+
+def _lines(path: Path) -> Iterator[object]:
+    blank = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for raw in file:  # bytes part at line feeds only, not at U+2028 within a text
+                line = raw.decode("utf-8")
+                if not line.strip():
+                    blank += 1
+                    continue
+                yield from (_NOT_JSON for _ in range(blank))
+                blank = 0
+                yield _value(line)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
+
+
+def _value(line: str) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return _NOT_JSON
+
+
+def _parquet(path: Path) -> Iterable[object]:
+    try:
+        import pandas
+
+        frame = pandas.read_parquet(path)
+    except ImportError:
+        raise UserError(
+            f"{path}: parquet needs pandas and pyarrow; pip install pandas pyarrow, or give JSONL"
+        ) from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise UserError(f"{path}: cannot be read as parquet ({type(error).__name__})") from None
+    return [plain(row) for row in frame.to_dict("records")]
+
+
+def plain(value: Any) -> Any:
+    """Lists for arrays and built-in numbers for numpy's, at every depth."""
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def collect(rows: Iterable[Row], of: Callable[[Row], T]) -> list[T]:
+    """``of`` each row; refuses the first bad one, and tells how many there are."""
+    made: list[T] = []
+    faults: list[RowError] = []
+    for row in rows:
+        try:
+            made.append(of(row))
+        except RowError as bad:
+            faults.append(bad)
+    if faults:
+        more = f" ({len(faults)} lines are refused in all)" if len(faults) > 1 else ""
+        raise UserError(f"{faults[0]}{more}")
+    return made
+
+
+def prompts(rows: Sequence[Row], of: Callable[[Row], Prompt | None]) -> list[Prompt]:
+    """A prompt of each row for which there is one; refuses an id that an earlier row has."""
+    seen: dict[str, Row] = {}
+
+    def once(row: Row) -> Prompt | None:
+        prompt = of(row)
+        if prompt is None:
+            return None
+        before = seen.setdefault(prompt.prompt_id, row)
+        if before is not row:
+            raise row.bad(f"id {prompt.prompt_id} as in line {before.number}; ids must be unique")
+        return prompt
+
+    return [prompt for prompt in collect(rows, once) if prompt]
+
+
+def file_of(path: Path, *names: str) -> Path:
+    """The file itself, or the first of ``names`` in a folder; ``UserError`` without any."""
+    if path.is_file():
+        return path
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    if path.is_dir():
+        raise UserError(f"{path}: no {' or '.join(names)} in this folder; give the file itself")
+    raise UserError(f"{path}: no such file")
+
+
+def filled(path: Path) -> list[Row]:
+    """``read``, and refuses a file without rows."""
+    if rows := read(path):
+        return rows
+    raise UserError(f"{path}: holds no prompts; expected one JSON object a line")

@@ -1,0 +1,63 @@
+"""ShareGPT: conversations of people with assistants; the people's turns are the prompt.
+
+Two things are left out and counted aloud: an answer that a conversation begins with, and
+conversations in which nobody asks anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import UserError
+from .prompt import Prompt
+from .rows import Row, prompts
+
+FILES = ("sharegpt.json", "sharegpt.jsonl")
+HUMANS = frozenset({"human", "user"})
+ASSISTANTS = frozenset({"gpt", "chatgpt", "assistant", "bard", "bing"})
+
+
+def of_rows(rows: Sequence[Row]) -> list[Prompt]:
+    """A prompt of each conversation in which someone asks; says on stderr what is left out."""
+    made = prompts(rows, _prompt)
+    if not made:
+        raise UserError(f"{rows[0].path}: no conversation has a turn of human")
+    roles = [_roles(row) for row in rows]
+    leading = sum(bool(HUMANS & set(found)) and found[0] in ASSISTANTS for found in roles)
+    _tell(leading, "answers that conversations begin with")
+    _tell(len(rows) - len(made), "conversations without a turn of human")
+    return made
+
+
+def _tell(count: int, what: str) -> None:
+    if count:
+        print(f"sharegpt: left out {count} {what}", file=sys.stderr)
+
+
+def _conversation(row: Row) -> list[dict[str, Any]]:
+    turns = row.get("conversations", "conversation")
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise row.bad("conversations is not a list of objects with from and value")
+    return turns
+
+
+def _role(turn: dict[str, Any]) -> str:
+    return str(turn.get("from", turn.get("role")))
+
+
+def _roles(row: Row) -> list[str]:
+    roles = [_role(turn) for turn in _conversation(row)]
+    if other := set(roles) - HUMANS - ASSISTANTS:
+        raise row.bad(f"turns of {', '.join(sorted(other))}; only human and gpt are supported")
+    return roles
+
+
+def _prompt(row: Row) -> Prompt | None:
+    if not HUMANS & set(_roles(row)):
+        return None
+    asked = [turn for turn in _conversation(row) if _role(turn) in HUMANS]
+    turns = row.turns([turn.get("value", turn.get("content")) for turn in asked])
+    name = row.fields.get("id", row.number)
+    return Prompt(prompt_id=str(name), category="sharegpt", turns=turns)

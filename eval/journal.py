@@ -1,0 +1,170 @@
+"""What a run has on disk while it goes on, so that it survives being killed and is taken up again.
+
+``run.json`` holds the options, ``requests.jsonl`` a record per measured request, ``windows.jsonl``
+what the servers' counters said of each measured window, ``control.jsonl`` vanilla once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from .conditions import Condition
+from .errors import UserError
+from .jsonlog import JsonLog, replace_text
+from .options import Options
+from .readers import Counters
+from .records import ControlRecord, RequestRecord
+
+# What may differ when a run is taken up: where and how long, not what is measured.
+_FREE = {
+    "output_dir",
+    "resume",
+    "overwrite",
+    "port",
+    "startup_timeout",
+    "format",
+    "goodput",
+    "recipe",
+}
+Place = tuple[str, int, Condition]  # arm, round, condition
+Key = tuple[str, int]  # prompt, turn
+
+
+class WindowRecord(BaseModel):
+    """A window that was measured to its end, or up to a Ctrl-C."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    window: str
+    arm: str
+    round: int
+    concurrency: int
+    temperature: float
+    started: float
+    ended: float
+    failed: int = 0  # requests that the counters hold and no sound record does
+    counters: dict[str, Any] | None = None
+    too_long: list[str] = []
+    raw_prompt_tokens: dict[str, int] = {}
+
+    @property
+    def place(self) -> Place:
+        return (self.arm, self.round, Condition(self.concurrency, self.temperature))
+
+    @property
+    def counted(self) -> Counters | None:
+        """The difference of the counters."""
+        return Counters(**self.counters) if self.counters is not None else None
+
+
+def place_of(record: RequestRecord) -> Place:
+    """The arm, round and condition of a record."""
+    return (record.arm, record.round, Condition(record.concurrency, record.temperature))
+
+
+class Journal:
+    """The files of one run.
+
+    Raises:
+        UserError: in one line, where a run of other options is there, or an unfinished one that
+            is neither to be resumed nor overwritten.
+    """
+
+    def __init__(self, options: Options) -> None:
+        folder = options.output_dir
+        self.manifest, self.results = folder / "run.json", folder / "results.json"
+        self._requests = JsonLog(folder / "requests.jsonl", RequestRecord)
+        self._windows = JsonLog(folder / "windows.jsonl", WindowRecord)
+        self._control = JsonLog(folder / "control.jsonl", ControlRecord)
+        self._failed = JsonLog(folder / "failed.jsonl", RequestRecord)
+        self.options = options.model_dump(mode="json", exclude=_FREE)
+        self.records: list[RequestRecord] = []
+        self.failed: list[RequestRecord] = []
+        self.windows: list[WindowRecord] = []
+        self.control: list[ControlRecord] = []
+        if options.resume:
+            self._take_up()
+        elif not options.overwrite:
+            self._refuse_unfinished()
+
+    def start(self) -> None:
+        """Make the files fit what is held here: no torn line, nothing of a replaced run."""
+        self.results.unlink(missing_ok=True)  # an unfinished run has none that says complete
+        replace_text(self.manifest, json.dumps(self.options, indent=2) + "\n")
+        self._failed.rewrite(self.failed)
+        self._requests.rewrite(self.records)
+        self._windows.rewrite(self.windows)
+        self._control.rewrite(self.control)
+
+    def add(self, record: RequestRecord) -> None:
+        self.records.append(record)
+        self._requests.append(record)
+
+    def add_window(self, window: WindowRecord) -> None:
+        self.windows.append(window)
+        self._windows.append(window)
+
+    def add_control(self, record: ControlRecord) -> None:
+        self.control.append(record)
+        self._control.append(record)
+
+    def known(self, place: Place) -> dict[Key, RequestRecord]:
+        """Records of a place, by prompt and turn."""
+        return {record.key: record for record in self.records if place_of(record) == place}
+
+    def controlled(self, condition: Condition) -> dict[Key, ControlRecord]:
+        """Vanilla's control, by prompt and turn."""
+        mine = [
+            c
+            for c in self.control
+            if (c.concurrency, c.temperature) == (condition.concurrency, condition.temperature)
+        ]
+        return {record.key: record for record in mine}
+
+    def _take_up(self) -> None:
+        """Keep what ended well; what failed goes to ``failed.jsonl``, to be asked again."""
+        if not self.manifest.is_file():
+            return
+        before = json.loads(self.manifest.read_text("utf-8"))
+        names = [name for name in self.options if before.get(name) != self.options[name]]
+        if names:
+            flag = "--" + names[0].replace("_", "-")
+            raise UserError(
+                f"--resume: {self.manifest.parent} was begun with {flag} {before.get(names[0])},"
+                f" not {self.options[names[0]]}; give that, or --overwrite to start again"
+            )
+        found = self._requests.read()
+        self.records = [record for record in found if not record.error]
+        self.failed = self._failed.read() + [record for record in found if record.error]
+        self.windows, self.control = self._windows.read(), self._control.read()
+
+    def _refuse_unfinished(self) -> None:
+        if not self.manifest.is_file() or _complete(self.results):
+            return
+        count = len(self._requests.read())
+        if count:
+            raise UserError(
+                f"--output-dir {self.manifest.parent}: holds an unfinished run with {count}"
+                " requests; give --resume to go on with it, or --overwrite to start again"
+            )
+
+
+def _complete(results: Path) -> bool:
+    try:
+        return bool(json.loads(results.read_text("utf-8"))["complete"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def counters_as_dict(many: Iterable[Counters | None]) -> dict[str, Any] | None:
+    """Sum over replicas; None where one could not be read."""
+    found = list(many)
+    if not found or any(each is None for each in found):
+        return None
+    return asdict(sum((each for each in found if each is not None), Counters()))

@@ -1,0 +1,79 @@
+"""Offline samples as records and results of the schema that served runs have.
+
+Each method is an arm, each task a category. Prefill is not timed, so latency is decoding alone,
+there is no TTFT, and TPOT is decoding over all tokens but the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import metrics
+from ..records import RequestRecord
+from ..report import write
+from ..results import Results
+from ..runs import ArmRun
+from ..summary import summarise
+from .records import RecordBook, SampleRecord
+
+ARMS = {"vanilla": "vanilla", "seq": "chain", "tree": "tree"}
+OWN = ("task", "method", "tree_shape", "gamma", "data_sha256")  # settings in which arms may differ
+
+
+def as_request(sample: SampleRecord, started: float) -> RequestRecord:
+    """A sample as a request that was sent at ``started``."""
+    drafts = sample.method != "vanilla"
+    histogram = [0] * (1 + max(sample.step_accepted or [0]))
+    for accepted in sample.step_accepted or []:
+        histogram[accepted] += 1
+    milliseconds = 1e3 * sample.seconds
+    return RequestRecord(
+        arm=ARMS[sample.method],
+        prompt_id=f"{sample.task}-{sample.id}",
+        category=sample.task,
+        prompt_tokens=sample.prompt_tokens,
+        completion_tokens=sample.completion_tokens,
+        finish_reason=sample.finish_reason,
+        started=started,
+        latency_ms=milliseconds,
+        tpot_ms=metrics.tpot_ms(milliseconds, 0.0, sample.completion_tokens),
+        steps=sample.steps if drafts else None,
+        accepted=sample.accepted if drafts else None,
+        per_position=metrics.at_least(histogram) if drafts else None,
+        step_accepted=sample.step_accepted if drafts else None,
+        text=sample.text,
+        text_sha256=sample.text_sha256,
+    )
+
+
+def run_of(method: str, samples: Iterable[SampleRecord]) -> ArmRun:
+    """Samples of one method, one after the other; warm-ups are left out."""
+    started, records = 0.0, []
+    for sample in samples:
+        if not sample.warmup:
+            records.append(as_request(sample, started))
+            started += sample.seconds
+    return ArmRun(ARMS[method], speculates=method != "vanilla", records=records)
+
+
+def write_results(folder: Path, books: Sequence[RecordBook], provenance: Mapping[str, Any]) -> None:
+    """results.json and the reports, of all methods that ran here with the same settings."""
+    tasks = {book.settings["task"]: book for book in books}
+    runs = []
+    for method in ARMS:
+        alike = [found for book in tasks.values() if (found := book.alike(method, OWN))]
+        samples = [sample for found in alike for sample in found]
+        if samples:
+            runs.append(run_of(method, samples))
+    if not any(run.records for run in runs):  # warm-up alone
+        return
+    vanilla = next((run for run in runs if run.name == "vanilla"), None)
+    results = Results(
+        complete=True,
+        arms=[summarise(run, vanilla) for run in runs if run.records],
+        warnings=[],
+        provenance=dict(provenance),
+    )
+    write(results, [record for run in runs for record in run.records], folder)

@@ -1,0 +1,27 @@
+"""What is written and printed of a run; see docs/reports.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..records import RequestRecord
+from ..results import Results
+from . import csv, html, markdown
+from . import nemo as nemo_skills
+from .tables import number, rows
+from .terminal import print_table
+
+__all__ = ["number", "print_table", "rows", "write"]
+
+
+def write(
+    results: Results, records: Sequence[RequestRecord], folder: Path, *, nemo: bool = False
+) -> None:
+    """Write results.json, results.csv, report.md and report.html; with ``nemo`` its two as well."""
+    (folder / "results.json").write_text(results.model_dump_json(indent=2) + "\n", "utf-8")
+    (folder / "results.csv").write_text(csv.text(results), "utf-8")
+    (folder / "report.md").write_text(markdown.markdown(results), "utf-8")
+    if nemo:
+        nemo_skills.write(results, folder)
+    (folder / "report.html").write_text(html.html(results, records), "utf-8")

@@ -40,6 +40,7 @@ def html(results: Results, records: Sequence[RequestRecord]) -> str:
         sources=tables.sources(results),
         lossless=tables.lossless(results),
         diverging=_diverging(results),
+        divergences=sum(len(_divergences(arm)) for arm in results.arms),
         sections=plots(shown, results.arms, known),
         left_out=len(results.arms) - len(shown),
         shown=[arm.label for arm in shown],

@@ -51,7 +51,7 @@ def answers(
 ) -> Path:
     """A file of stock vLLM's answers: prompt ids and answer ids."""
     client, folder = plain[0], tmp_path_factory.mktemp("truth")
-    measured(str(client.http.base_url), folder / "plain")
+    measured(str(client.http.base_url).rstrip("/"), folder / "plain")
     pairs = [[_prompt_ids(client, r), r.token_ids] for r in records(folder / "plain")]
     path = folder / "answers.json"
     path.write_text(json.dumps(pairs))
@@ -74,8 +74,10 @@ def oracle(target_dir: Path, answers: Path, logs: Path) -> Iterator[str]:
         "num_speculative_tokens": DEPTH,
     }
     flags = ("--per-request-spec-decode-metrics", "detailed")
-    with serve(target_dir, logs / "oracle.log", config, *flags) as client:
-        yield str(client.http.base_url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # where the oracle is found
+        with serve(target_dir, logs / "oracle.log", config, *flags) as client:
+            yield str(client.http.base_url).rstrip("/")
 
 
 def test_acceptance_is_the_truth(oracle: str, answers: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -70,15 +70,12 @@ def _missing(mine: Results, others: Results) -> list[str]:
 
 def print_comparison(found: Comparison, console: Console) -> None:
     """Everything in a terminal."""
-    say: Callable[[str], None] = lambda text: console.print(  # noqa: E731
-        text, markup=False, highlight=False, soft_wrap=True
-    )
-    say(f"A: {found.a.name}\nB: {found.b.name}")
+    terminal.say(f"A: {found.a.name}\nB: {found.b.name}", console)
     for table in (*found.arms, found.paired, found.provenance):
         terminal.show(table, console)
-    say(RATIO)
+    terminal.say(RATIO, console)
     for note in found.notes:
-        say(f"note: {note}")
+        terminal.say(f"note: {note}", console)
 
 
 def as_markdown(found: Comparison) -> str:

@@ -120,8 +120,7 @@ def _texts(
 def paired(found: Sequence[Pair]) -> Table:
     """A line per arm."""
     columns = ["prompts in both", "speedup of B over A [95%]", "identical answers"]
-    lines = {pair.label: [str(pair.prompts), tables.speedup(pair.speedup), _same(pair)]
-             for pair in found}  # fmt: skip
+    lines = {p.label: [str(p.prompts), tables.speedup(p.speedup), _same(p)] for p in found}
     return Table("Prompt by prompt", columns, lines)
 
 

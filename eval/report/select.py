@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..metrics import first_difference
+from ..metrics import acceptance_length, first_difference
 from ..records import RequestRecord
 from ..results import ArmResult, Results
 from .palette import VANILLA
@@ -128,5 +128,5 @@ def _told(record: RequestRecord) -> str:
     if record.latency_ms is not None:
         parts.append(f"{record.latency_ms / 1000:.2f} s")
     if record.steps and record.accepted is not None:
-        parts.append(f"AL {1 + record.accepted / record.steps:.2f}")
+        parts.append(f"AL {acceptance_length(record.steps, record.accepted):.2f}")
     return ", ".join(parts)

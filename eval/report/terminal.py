@@ -32,12 +32,13 @@ def print_table(results: Results, console: Console, *, nemo: bool = False) -> No
     show(matrix.table(results), console)
     show(sources(results), console)
     if nemo:
-        _say(nemo_skills.text(results), console)
+        say(nemo_skills.text(results), console)
     for warned in results.warnings:
-        _say(f"warning: {warning(warned)}", console)
+        say(f"warning: {warning(warned)}", console)
     if not results.complete:
-        _say(STOPPED, console)
+        say(STOPPED, console)
 
 
-def _say(text: str, console: Console) -> None:
+def say(text: str, console: Console) -> None:
+    """Print a line as it stands."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -47,6 +47,7 @@ class _Seen:
     request_id: str | None = None
     usage: Any = None
     token_ids: list[int] = field(default_factory=list)
+    chunk_tokens: list[int] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
     def take(self, chunk: dict[str, Any]) -> None:
@@ -58,7 +59,9 @@ class _Seen:
         self.extra |= {k: v for k, v in chunk.items() if k not in STANDARD and v is not None}
         for choice in chunk.get("choices", ()):
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
-            self.token_ids += choice.get("token_ids") or ()
+            if ids := choice.get("token_ids"):
+                self.token_ids += ids
+                self.chunk_tokens.append(len(ids))
             if content := choice["delta"].get("content"):
                 self.first = self.first or time.perf_counter()
                 self.text.append(content)
@@ -193,6 +196,7 @@ class Driver:
         record.text, record.finish_reason = "".join(seen.text), seen.finish_reason
         record.text_sha256, record.request_id = sha256(record.text), seen.request_id
         record.token_ids = seen.token_ids or None
+        record.chunk_tokens = seen.chunk_tokens or None
         if seen.usage is None:
             record.error = "the server sent no usage, so tokens cannot be counted"
             return

@@ -119,6 +119,7 @@ def conditional_per_position(per_position: Sequence[int], steps: int) -> list[fl
 
 
 PERCENTILES = (50, 90, 95, 99)
+FEWEST = 5  # prompts that a bootstrap interval needs
 
 
 def spread(values: Iterable[float | None]) -> dict[str, float | None]:
@@ -177,6 +178,7 @@ def paired_speedup(
     """``exp(mean(log(base_i / arm_i)))`` over prompts i, with a 95% percentile bootstrap interval.
 
     The geometric mean, since an arithmetic mean of ratios favours whichever side varies more.
+    Below five prompts there is no interval: a bootstrap of so few says nothing.
     """
     from scipy import stats  # here, since it is slow to import
 
@@ -184,7 +186,7 @@ def paired_speedup(
     if not logs:
         return {"mean": None, "low": None, "high": None}
     mean = math.exp(float(np.mean(logs)))
-    if len(logs) < 2:
+    if len(logs) < FEWEST:
         return {"mean": mean, "low": None, "high": None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # equal ratios: the interval is a point

@@ -44,6 +44,9 @@ class RequestRecord(BaseModel):
         default=None, description="accepted tokens of each verify step, in order"
     )
     token_ids: list[int] | None = None
+    chunk_tokens: list[int] | None = Field(
+        default=None, description="tokens of each part of the stream that had some"
+    )
     text: str = ""
     text_sha256: str = ""
     error: str | None = None

@@ -69,7 +69,7 @@ class Lossless(BaseModel):
 
 
 class Bin(BaseModel):
-    """Verify steps that began at a length of ``low`` to below ``high`` tokens."""
+    """Decode steps that began at a length of ``low`` to below ``high`` tokens; AL is effective."""
 
     low: int
     high: int

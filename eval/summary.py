@@ -16,9 +16,6 @@ from .runs import ArmRun, lengths_by_source, of_records, totals
 from .timesplit import time_split, tree_use
 
 CONTEXT_EDGE, GENERATED_EDGE = 128, 32  # tokens of the first bin; each later one is twice as wide
-# Where steps went without a draft is not known. An answer with more is in no bin; the others are
-# off by as many tokens at most.
-UNDRAFTED = 2
 Limits = Mapping[str, float]
 
 
@@ -113,15 +110,13 @@ def _category(
 
 
 def _bins(run: ArmRun, first_edge: int, *, from_prompt: bool) -> list[Bin]:
-    """Acceptance by the length at which a step began: of the whole context, or generated."""
+    """Tokens per decode step by where it began: in the whole context, or in the answer."""
+    if run.speculates is False:
+        return []
 
     def steps() -> Iterable[tuple[int, int]]:
         for record in run.good:
-            accepted = record.step_accepted or []
-            done = len(accepted)
-            all_steps = metrics.decode_steps(record.completion_tokens, done, sum(accepted))
-            if all_steps - done > UNDRAFTED:
-                continue
+            accepted = _accepted_in_order(record)
             start = record.prompt_tokens if from_prompt else 0
             lengths = metrics.step_lengths(accepted)
             yield from ((start + length, a) for length, a in zip(lengths, accepted, strict=True))
@@ -130,6 +125,21 @@ def _bins(run: ArmRun, first_edge: int, *, from_prompt: bool) -> list[Bin]:
         Bin(low=low, high=high, steps=count, acceptance_length=length)
         for low, high, count, length in metrics.by_length(steps(), first_edge)
     ]
+
+
+def _accepted_in_order(record: RequestRecord) -> list[int]:
+    """What each decode step accepted, 0 where it had no draft; nothing where that is not known.
+
+    The stream tells, unless the server has put steps together: then there are fewer parts than
+    steps. Else what the server tells of its verify steps does, if all steps were such.
+    """
+    told = record.step_accepted or []
+    known = record.steps if record.steps is not None else len(told)
+    steps = metrics.decode_steps(record.completion_tokens, known, record.accepted or 0)
+    parts = record.chunk_tokens or []
+    if parts[:1] == [1] and len(parts) - 1 == steps:
+        return [part - 1 for part in parts[1:]]
+    return told if len(told) == steps else []
 
 
 def _goodput(

@@ -2,9 +2,9 @@
 
 ``verify_ms`` is the step up to the logits, of which ``forward_ms`` the target's layers;
 ``accept_ms`` the walk and the KV move; ``draft_ms`` drafting *and* accepting, all that the method
-adds beside the forward; ``engine_ms`` the rest of the cycle (scheduling, bookkeeping, output). ``time`` is when the cycle
-ended, in seconds since 1970; ``trees``, ``nodes``, ``depth`` and ``accepted`` are sums over its
-requests.
+adds beside the forward; ``engine_ms`` the rest of the cycle (scheduling, bookkeeping, output).
+``time`` is when the cycle ended, in seconds since 1970; ``trees``, ``nodes``, ``depth`` and
+``accepted`` are sums over its requests.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..options import DEFINITIONS
@@ -71,7 +72,7 @@ def about(provenance: dict[str, Any]) -> str:
     options, hardware = _dict(provenance, "options"), _dict(provenance, "hardware")
     cores = hardware.get("cores")
     told = [
-        options.get("model") or options.get("base_url"),
+        Path(str(options.get("model") or "")).name or options.get("base_url"),
         options.get("engine"),
         options.get("dataset"),
         ", ".join(hardware.get("gpus") or []) or hardware.get("cpu"),

@@ -109,9 +109,10 @@ def totals(run: ArmRun) -> Counters:
 
 def of_records(records: Sequence[RequestRecord]) -> Counters:
     """Sums over requests in the form of the server's counters."""
+    drafts_told = all(r.drafted is not None for r in records if r.steps)
     return Counters(
         sum(r.steps or 0 for r in records),
-        sum(r.drafted or 0 for r in records),
+        sum(r.drafted or 0 for r in records) if drafts_told else None,
         sum(r.accepted or 0 for r in records),
         metrics.trim(metrics.add_positions([r.per_position or [] for r in records])),
         sum(r.completion_tokens for r in records),

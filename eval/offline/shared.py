@@ -24,10 +24,8 @@ OWN = ("task", "method", "tree_shape", "gamma", "data_sha256")  # settings in wh
 
 def as_request(sample: SampleRecord, started: float) -> RequestRecord:
     """A sample as a request that was sent at ``started``."""
-    drafts = sample.method != "vanilla"
-    histogram = [0] * (1 + max(sample.step_accepted or [0]))
-    for accepted in sample.step_accepted or []:
-        histogram[accepted] += 1
+    drafts, told = sample.method != "vanilla", sample.step_accepted
+    histogram = [(told or []).count(j) for j in range(1 + max(told or [0]))]
     milliseconds = 1e3 * sample.seconds
     return RequestRecord(
         arm=ARMS[sample.method],
@@ -41,8 +39,8 @@ def as_request(sample: SampleRecord, started: float) -> RequestRecord:
         tpot_ms=metrics.tpot_ms(milliseconds, 0.0, sample.completion_tokens),
         steps=sample.steps if drafts else None,
         accepted=sample.accepted if drafts else None,
-        per_position=metrics.at_least(histogram) if drafts else None,
-        step_accepted=sample.step_accepted if drafts else None,
+        per_position=metrics.at_least(histogram) if told else None,
+        step_accepted=told,
         text=sample.text,
         text_sha256=sample.text_sha256,
     )

@@ -66,7 +66,8 @@ class FakeModel:
 
     def spec_generate(self, ids: torch.Tensor, length: int, **how: Any) -> Any:
         output, seconds = self._called("seq", ids, length, how)
-        return output, 3, 3, seconds, torch.zeros_like(output)
+        mask = torch.tensor([[0, 1, 1, 0, 1, 0, 0] + [0] * how["max_gen_len"]])
+        return output, 3, 3, seconds, mask
 
     def tree_spec_generate(self, ids: torch.Tensor, length: int, **how: Any) -> Any:
         output, seconds = self._called("tree", ids, length, how)

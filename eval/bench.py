@@ -16,14 +16,14 @@ from .client import Place
 from .collect import collect
 from .conditions import Condition, label
 from .console import Show, showing
-from .control import control
+from .control import control, wanted
 from .datasets import Prompt, chosen, load, spread
 from .engines import engine_of
 from .errors import UserError
 from .journal import Journal, WindowRecord
 from .options import Options
 from .provenance import of_bench
-from .records import RequestRecord
+from .records import ControlRecord, RequestRecord
 from .report import print_table, write
 from .sources import Sources
 from .window import Window
@@ -91,8 +91,7 @@ class Bench:
         return not (wanted <= known.keys() and checked)
 
     def _controls(self, arm: Arm, round_: int, condition: Condition) -> bool:
-        others = len(self.arms) > 1 and not self.options.no_control
-        return others and arm.name == "vanilla" and not round_ and not condition.temperature
+        return not round_ and wanted(self.options, self.arms, arm, condition)
 
     def _condition(
         self, place: Place, arm: Arm, servers: Sequence[server.Server], show: Show
@@ -122,9 +121,18 @@ class Bench:
         condition = window.place.condition
         measured = self.journal.known(("vanilla", 0, condition))
         skip = self.journal.controlled(condition)
-        show.status("once more, as the control of what differs")
-        keep = self.journal.add_control
+        show.restart(f"{label('vanilla', condition, self.options.conditions)} control")
+        show.expect(len(measured) - len(skip))
+        show.start_clock()
+
+        def keep(record: ControlRecord) -> None:
+            with writing(self.options.output_dir):
+                self.journal.add_control(record)
+            show.advance(record.prompt_id, len(record.ends))
+
         stopping.run(control(window.driver, prompts, condition, measured, keep, skip))
+        for running in window.servers:
+            running.check_alive()
 
     @contextmanager
     def _servers(self, arm: Arm, show: Show) -> Iterator[list[server.Server]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .arms import Arm
 from .conditions import Condition, label
+from .control import wanted
 from .guards import inspect
 from .journal import Journal
 from .lossless import lossless
@@ -18,7 +19,8 @@ from .summary import summarise
 
 def collect(options: Options, arms: Sequence[Arm], journal: Journal, sources: Sources) -> Results:
     """All numbers of what there is, conditions in order and arms within; not yet complete."""
-    runs = [_run(options, arm, c, journal, sources) for c in options.conditions for arm in arms]
+    pairs = [(arm, condition) for condition in options.conditions for arm in arms]
+    runs = [_run(options, arms, arm, condition, journal, sources) for arm, condition in pairs]
     there = [run for run in runs if run.records]
     base = {run.condition: run for run in there if run.name == "vanilla"}
     results = Results(complete=False, arms=[], warnings=_too_long(journal), provenance={})
@@ -30,7 +32,12 @@ def collect(options: Options, arms: Sequence[Arm], journal: Journal, sources: So
 
 
 def _run(
-    options: Options, arm: Arm, condition: Condition, journal: Journal, sources: Sources
+    options: Options,
+    arms: Sequence[Arm],
+    arm: Arm,
+    condition: Condition,
+    journal: Journal,
+    sources: Sources,
 ) -> ArmRun:
     records = [
         record
@@ -49,6 +56,7 @@ def _run(
     )
     if arm.name == "vanilla":
         run.control = list(journal.controlled(condition).values())
+        run.controlled = wanted(options, arms, arm, condition)
     sources.read(arm, run)
     return run
 

@@ -9,12 +9,20 @@ from typing import Any
 
 import openai
 
+from .arms import Arm
 from .client import Driver, Messages
 from .conditions import Condition
 from .datasets import Prompt
+from .options import Options
 from .records import ControlRecord, RequestRecord
 
 Key = tuple[str, int]
+
+
+def wanted(options: Options, arms: Sequence[Arm], arm: Arm, condition: Condition) -> bool:
+    """Whether an arm gets a control: a greedy vanilla that others are compared with."""
+    compared = arm.name == "vanilla" and len(arms) > 1
+    return compared and not options.no_control and not condition.temperature
 
 
 async def control(
@@ -37,7 +45,8 @@ async def control(
                 for messages, record in _turns(prompt, measured):
                     if record.key not in known:
                         client = clients[index % len(clients)]
-                        done(await _again(client, driver, messages, record))
+                        if found := await _again(client, driver, messages, record):
+                            done(found)
 
         await asyncio.gather(*(one(i, prompt) for i, prompt in enumerate(prompts)))
 
@@ -57,8 +66,18 @@ def _turns(
 
 async def _again(
     client: openai.AsyncOpenAI, driver: Driver, messages: Messages, record: RequestRecord
-) -> ControlRecord:
-    answer: Any = await client.chat.completions.create(
+) -> ControlRecord | None:
+    """None where the request fails: what has no control is told of in the report."""
+    try:
+        return _record(await _ask(client, driver, messages, record), record)
+    except Exception:  # of whatever transport the library uses
+        return None
+
+
+async def _ask(
+    client: openai.AsyncOpenAI, driver: Driver, messages: Messages, record: RequestRecord
+) -> Any:
+    return await client.chat.completions.create(
         model=driver.model,
         messages=messages,  # type: ignore[arg-type]
         max_tokens=driver.options.output_len,
@@ -68,6 +87,9 @@ async def _again(
         top_logprobs=2,
         extra_body=driver.reader.request,
     )
+
+
+def _record(answer: Any, record: RequestRecord) -> ControlRecord:
     choice = answer.choices[0]
     tokens = choice.logprobs.content or [] if choice.logprobs else []
     return ControlRecord(

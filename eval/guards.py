@@ -145,6 +145,18 @@ def _cross_check(run: ArmRun) -> Found:
         )
 
 
+def _control(run: ArmRun) -> Found:
+    """Of the first round, which is asked again."""
+    measured = {record.key for record in run.good if not record.round}
+    missing = len(measured - {record.key for record in run.control})
+    if run.controlled and missing:
+        yield (
+            "control_incomplete",
+            f"{missing} of {len(measured)} answers have no control: vanilla could not be asked for"
+            " them once more, so margins and its own differences are missing",
+        )
+
+
 def _files(run: ArmRun) -> Found:
     if run.not_filed:
         yield (
@@ -191,6 +203,7 @@ CHECKS = (
     _speculation,
     _rates,
     _counters,
+    _control,
     _files,
     _sources,
 )

@@ -30,6 +30,7 @@ class ArmRun:
     records: list[RequestRecord] = field(default_factory=list)
     windows: list[WindowRecord] = field(default_factory=list)
     control: list[ControlRecord] = field(default_factory=list)
+    controlled: bool = False  # whether it was to have a control
     filed: dict[str, SpecStats] | None = None  # by request id; None where no file is read
     cycles: list[dict[str, float]] = field(default_factory=list)
 

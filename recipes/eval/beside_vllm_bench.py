@@ -109,9 +109,9 @@ def table(found: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, list[
     for name, (ours, theirs) in ROWS.items():
         rows[name] = []
         for mine, other in found:
-            told = other.get(theirs)
-            rate = name == "acceptance rate" and told is not None
-            rows[name] += [_field(mine, ours), told / 100 if rate else told]
+            told: float | None = other.get(theirs)
+            percent = 100 if name == "acceptance rate" else 1
+            rows[name] += [_field(mine, ours), told if told is None else told / percent]
     return rows
 
 

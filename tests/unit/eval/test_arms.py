@@ -122,3 +122,10 @@ def test_sweeps_and_their_labels() -> None:
     assert label("x", found[1], found) == "x c=4 T=0"
     assert label("x", found[1], found[:2]) == "x c=4"
     assert label("x", found[0], found[:1]) == "x"
+
+
+def test_the_recipe_that_ships() -> None:
+    path = Path(__file__).resolve().parents[3] / "recipes" / "eval" / "sweep.yaml"
+    options = parse(["--recipe", str(path), "--model", "t"])
+    assert [arm.name for arm in parse_arms(options)] == ["vanilla", "longspec", "narrow", "ngram"]
+    assert (options.concurrency, options.limits) == ([1, 4, 16], {"ttft": 1000.0, "tpot": 60.0})

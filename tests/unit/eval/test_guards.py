@@ -94,6 +94,13 @@ def test_an_unsteady_vanilla_is_told_by_its_control(tmp_path: Path) -> None:
     assert (vanilla["lossless"]["identical"], vanilla["lossless"]["compared"]) == (0, 2)
 
 
+def test_a_vanilla_that_fails_in_its_control(tmp_path: Path) -> None:
+    """Two requests of the warm-up, two measured ones, then none is answered any more."""
+    found = warned(tmp_path, Script(**SOUND), Script(histogram=None, core_dies_after=4))
+    assert list(found) == ["control_incomplete"]
+    assert found["control_incomplete"].startswith("2 of 2 answers have no control")
+
+
 def test_too_long_prompts_are_told_by_name(tmp_path: Path) -> None:
     data = tmp_path / "long.jsonl"
     rows = [{"id": "short", "prompt": "Hi"}, {"id": "long", "prompt": "very " * 90}]

@@ -113,7 +113,7 @@ def _rates(run: ArmRun) -> Found:
 
 
 def _counters(run: ArmRun) -> Found:
-    if run.records and (not run.windows or any(w.counted is None for w in run.windows)):
+    if run.records and (not run.closed or any(w.counted is None for w in run.closed)):
         yield "no_counters", "the server's /metrics could not be read; no cross-check was made"
     elif any(window.counted and window.counted.went_back for window in run.windows):
         yield "counters_went_back", "the server's counters fell: it was restarted in the window"
@@ -136,8 +136,8 @@ def _cross_check(run: ArmRun) -> Found:
             f"sums over requests and the server's counters differ: {told}; did another client"
             " use the server?",
         )
-    open_ = sum(record.window not in {w.window for w in run.windows} for record in run.good)
-    if open_ and run.windows:
+    open_ = sum(record.window not in {w.window for w in run.closed} for record in run.good)
+    if open_:
         yield (
             "window_not_closed",
             f"{open_} of {len(run.good)} requests are of a window that was killed: the server's"

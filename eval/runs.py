@@ -55,11 +55,16 @@ class ArmRun:
 
     @property
     def counters(self) -> Counters | None:
-        """Sum of the windows' counters; None if there is none, or one could not be read."""
-        found = [window.counted for window in self.windows]
+        """Sum over the windows that closed; None if there is none, or one could not be read."""
+        found = [window.counted for window in self.closed]
         if not found or None in found:
             return None
         return sum((counted for counted in found if counted), Counters())
+
+    @property
+    def closed(self) -> list[WindowRecord]:
+        """Windows at whose end the server still counted, or at least lived to their end."""
+        return [window for window in self.windows if window.counted or not window.failed]
 
     @property
     def told(self) -> bool:

@@ -161,6 +161,19 @@ def test_a_restarted_server_is_noticed() -> None:
     assert names == ["counters_went_back"]
 
 
+def test_a_window_whose_server_died_is_told_apart() -> None:
+    """One window closed and adds up; the other died with its server."""
+    told = Counters(4, 8, 4, [4], completion_tokens=10)
+    more = {"steps": 4, "drafted": 8, "accepted": 4, "per_position": [4]}
+    made = run("x", record("x", "a", **more), record("x", "b", window="dead"), counters=told)
+    dead = made.windows[0].model_copy(update={"window": "dead", "counters": None, "failed": 1})
+    made.windows.append(dead)
+    assert made.counters == told
+    found = {warned.name: warned.message for warned in inspect(made)}
+    assert list(found) == ["window_not_closed"]
+    assert found["window_not_closed"].startswith("1 of 2 requests")
+
+
 def test_sources_that_disagree_are_noticed() -> None:
     told = record("x", "a", completion_tokens=9, steps=4, drafted=8, accepted=4, per_position=[4])
     close = Counters(100, 200, 104, [104], completion_tokens=9)

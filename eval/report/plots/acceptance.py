@@ -117,7 +117,7 @@ def by_length(
             steps = [b.steps for _, b in there]
             style = {"color": look.colour, "fill": look.fill == "full", "linewidth": 0.8}
             below.bar(place, steps, width * 0.85, **style)
-        above.set_ylabel("AL, pooled")
+        above.set_ylabel("AL, effective")
         above.set_ylim(bottom=1)
         above.grid(visible=False, axis="x")
         below.grid(visible=False, axis="x")
@@ -128,5 +128,5 @@ def by_length(
             below.tick_params(axis="x", labelrotation=30)
         legend(figure, {arm.label: looks[arm.label] for arm in told}, "both")
 
-    caption = "Bars: verify steps that a point stands on; few steps, much noise."
+    caption = "Bars: decode steps that a point stands on; few steps, much noise."
     return drawn(title, caption, 3.4, paint)

@@ -11,7 +11,7 @@ from .serving import Client, Completion
 
 pytestmark = pytest.mark.engine
 PROMPT = "<|im_start|>user\nName a colour, then an animal.<|im_end|>\n<|im_start|>assistant\n"
-SAMPLES = 320
+SAMPLES = 240
 Joint = list[tuple[int, ...]]
 
 

@@ -80,7 +80,8 @@ def test_arms_alternate_and_all_processes_end(place: Path, monkeypatch: pytest.M
     assert (vanilla["name"], ngram["name"]) == ("vanilla", "ngram")
     for arm in (vanilla, ngram):
         assert arm["lossless"]["identical"] == arm["lossless"]["compared"] > 0
-    assert ngram["speedup"]["low"] <= ngram["speedup"]["mean"] <= ngram["speedup"]["high"]
+    assert ngram["speedup"]["mean"] > 0
+    assert ngram["speedup"]["low"] is None  # of two prompts
     records = (place / "out" / "requests.jsonl").read_text().splitlines()
     order = [(json.loads(r)["round"], json.loads(r)["arm"]) for r in records[::2]]
     assert order == [(0, "vanilla"), (0, "ngram"), (1, "vanilla"), (1, "ngram")]

@@ -15,7 +15,7 @@ from .errors import UserError
 from .options import Options
 
 KNOWN = ("vanilla", "longspec", "prompt_lookup", "ngram", "suffix", "draft_model", "eagle3")
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _URL = re.compile(r"https?://[^,\s]+")
 Value = Config | list[str] | None  # a configuration, addresses, or what the name stands for
 
@@ -108,7 +108,7 @@ def _split(text: str, engine: Engine) -> Iterator[tuple[str, Value]]:
     """Split at the commas that are outside of a JSON value."""
     at = 0
     while True:
-        name = _NAME.match(text, at)
+        name = NAME.match(text, at)
         if not name:
             raise UserError(
                 f"--arms {text}: no arm name at character {at + 1}; allowed: {', '.join(KNOWN)},"

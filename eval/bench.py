@@ -12,9 +12,8 @@ from rich.console import Console
 from . import checks, server, stopping
 from .arms import Arm, parse_arms
 from .checks import writing
-from .client import Place
 from .collect import collect
-from .conditions import Condition, label
+from .conditions import Condition, Place, label
 from .console import Show, showing
 from .control import control, wanted
 from .datasets import Prompt, chosen, load, spread
@@ -81,14 +80,14 @@ class Bench:
 
     def _left(self, arm: Arm, round_: int, condition: Condition) -> bool:
         """Whether a prompt, a later turn of one, or the control is missing."""
-        known = self.journal.known((arm.name, round_, condition))
+        known = self.journal.known(Place(arm.name, round_, condition))
         long = {name for w in self.journal.windows if w.arm == arm.name for name in w.too_long}
         keys = {(p.prompt_id, t) for p in self.prompts for t in range(len(p.turns))}
-        wanted = {key for key in keys if key[0] not in long}
+        asked = {key for key in keys if key[0] not in long}
         checked = not self._controls(arm, round_, condition) or (
             known.keys() <= self.journal.controlled(condition).keys()
         )
-        return not (wanted <= known.keys() and checked)
+        return not (asked <= known.keys() and checked)
 
     def _controls(self, arm: Arm, round_: int, condition: Condition) -> bool:
         return not round_ and wanted(self.options, self.arms, arm, condition)
@@ -99,7 +98,7 @@ class Bench:
         asked = self.options.model if arm.urls and not self._own_arms() else None
         window = Window(self.options, servers, place, asked)
         prompts = window.fitting(self.prompts)
-        known = self.journal.known((place.arm, place.round, place.condition))
+        known = self.journal.known(place)
         show.expect(sum(len(prompt.turns) for prompt in prompts) - len(known))
         show.status("warming up")
         window.warm_up()
@@ -119,7 +118,7 @@ class Bench:
 
     def _control(self, window: Window, prompts: Sequence[Prompt], show: Show) -> None:
         condition = window.place.condition
-        measured = self.journal.known(("vanilla", 0, condition))
+        measured = self.journal.known(window.place)
         skip = self.journal.controlled(condition)
         show.restart(f"{label('vanilla', condition, self.options.conditions)} control")
         show.expect(len(measured) - len(skip))

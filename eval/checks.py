@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .arms import Arm
+from .arms import NAME, Arm
 from .engines import engine_of
 from .errors import UserError
 from .options import Options
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _SERVER_FLAGS = ("draft", "tree_shape", "dtype", "max_model_len", "server_args", "port", "trace")
 
@@ -62,7 +61,7 @@ def _check_running_servers(options: Options) -> None:
     if extra:
         flag = "--" + extra[0].replace("_", "-")
         raise UserError(f"{flag}: does not go with servers that run already; leave it out")
-    if options.base_url and options.arms is not None and not _NAME.fullmatch(str(options.arms)):
+    if options.base_url and options.arms is not None and not NAME.fullmatch(str(options.arms)):
         raise UserError(f"--arms {options.arms}: --base-url measures one arm; give one name")
 
 

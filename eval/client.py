@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 
-from .conditions import Condition
+from .conditions import Condition, Place
 from .datasets import Prompt
 from .errors import one_line
 from .metrics import tpot_ms
@@ -67,16 +67,6 @@ class _Seen:
                 self.text.append(content)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a record belongs: the arm, its round, the condition and the window."""
-
-    arm: str
-    round: int
-    condition: Condition
-    window: str = ""
-
-
 class Driver:
     """Sends prompts to one server, or to its replicas in turn; repeats no measured request."""
 
@@ -108,7 +98,7 @@ class Driver:
         async with self.clients() as clients:
             count = max(2, condition.concurrency, 2 * len(clients))
             calls = [
-                self._ask(clients[i % len(clients)], _user(WARM_UP[i % 3]), 16, condition)
+                self._ask(clients[i % len(clients)], user(WARM_UP[i % 3]), 16, condition)
                 for i in range(count)
             ]
             await asyncio.gather(*calls, return_exceptions=True)
@@ -145,7 +135,7 @@ class Driver:
         """The turns of a prompt, each with the answers before it; ends at the first error."""
         messages: Messages = []
         for turn, text in enumerate(prompt.turns):
-            messages += _user(text)
+            messages += user(text)
             record = known.get((prompt.prompt_id, turn))
             if record is None:
                 record = await self._record(client, messages, _blank(prompt, turn, place), place)
@@ -209,7 +199,7 @@ class Driver:
             record.step_accepted = stats.step_accepted
 
 
-def _user(text: str) -> Messages:
+def user(text: str) -> Messages:
     return [{"role": "user", "content": text}]
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .arms import Arm
-from .conditions import Condition, label
+from .conditions import Condition, Place, label
 from .control import wanted
 from .guards import inspect
 from .journal import Journal
-from .lossless import lossless
 from .options import Options
 from .results import Results, Warned
 from .runs import ArmRun
@@ -25,9 +24,9 @@ def collect(options: Options, arms: Sequence[Arm], journal: Journal, sources: So
     base = {run.condition: run for run in there if run.name == "vanilla"}
     results = Results(complete=False, arms=[], warnings=_too_long(journal), provenance={})
     for run in there:
-        vanilla = base.get(run.condition)
-        results.arms.append(summarise(run, vanilla, options.limits))
-        results.warnings += inspect(run, lossless(run, vanilla))
+        result = summarise(run, base.get(run.condition), options.limits)
+        results.arms.append(result)
+        results.warnings += inspect(run, result.lossless)
     return results
 
 
@@ -42,7 +41,7 @@ def _run(
     records = [
         record
         for round_ in range(options.rounds)
-        for record in journal.known((arm.name, round_, condition)).values()
+        for record in journal.known(Place(arm.name, round_, condition)).values()
     ]
     run = ArmRun(
         arm.name,
@@ -52,7 +51,7 @@ def _run(
         speculates=arm.speculates,
         source=options.metrics_source,
         records=records,
-        windows=[w for w in journal.windows if (w.arm, w.place[2]) == (arm.name, condition)],
+        windows=[w for w in journal.windows if (w.arm, w.place.condition) == (arm.name, condition)],
     )
     if arm.name == "vanilla":
         run.control = list(journal.controlled(condition).values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 
@@ -13,6 +13,16 @@ class Condition:
 
     concurrency: int = 1
     temperature: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record belongs. A resumed run has several windows of a place, so none tells it."""
+
+    arm: str
+    round: int
+    condition: Condition
+    window: str = field(default="", compare=False)
 
 
 def conditions(concurrency: Sequence[int], temperature: Sequence[float]) -> list[Condition]:

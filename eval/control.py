@@ -10,7 +10,7 @@ from typing import Any
 import openai
 
 from .arms import Arm
-from .client import Driver, Messages
+from .client import Driver, Messages, user
 from .conditions import Condition
 from .datasets import Prompt
 from .options import Options
@@ -59,7 +59,7 @@ def _turns(
         record = measured.get((prompt.prompt_id, turn))
         if record is None or record.error:
             return
-        messages = [*messages, {"role": "user", "content": text}]
+        messages = [*messages, *user(text)]
         yield messages, record
         messages = [*messages, {"role": "assistant", "content": record.text}]
 

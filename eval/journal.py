@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from .conditions import Condition
+from .conditions import Condition, Place
 from .errors import UserError
 from .jsonlog import JsonLog, replace_text
 from .options import Options
@@ -32,7 +32,6 @@ _FREE = {
     "goodput",
     "recipe",
 }
-Place = tuple[str, int, Condition]  # arm, round, condition
 Key = tuple[str, int]  # prompt, turn
 
 
@@ -55,7 +54,7 @@ class WindowRecord(BaseModel):
 
     @property
     def place(self) -> Place:
-        return (self.arm, self.round, Condition(self.concurrency, self.temperature))
+        return Place(self.arm, self.round, Condition(self.concurrency, self.temperature))
 
     @property
     def counted(self) -> Counters | None:
@@ -65,7 +64,7 @@ class WindowRecord(BaseModel):
 
 def place_of(record: RequestRecord) -> Place:
     """The arm, round and condition of a record."""
-    return (record.arm, record.round, Condition(record.concurrency, record.temperature))
+    return Place(record.arm, record.round, Condition(record.concurrency, record.temperature))
 
 
 class Journal:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, log
-from statistics import mean
 
 from . import metrics
 from .costs import break_even
 from .lossless import lossless
+from .pairing import speedup
 from .readers import Counters
 from .records import RequestRecord
 from .results import AcceptanceLength, ArmResult, Bin, CategoryResult, Goodput, Speedup, Spread
@@ -160,23 +159,8 @@ def _goodput(
 
 
 def _speedup(
-    records: Sequence[RequestRecord], vanilla: ArmRun | None, run: ArmRun, of: str
+    records: Iterable[RequestRecord], vanilla: ArmRun | None, run: ArmRun, of: str
 ) -> Speedup | None:
     if vanilla is None or vanilla is run:
         return None
-    base, arm = _per_turn(vanilla.good, of), _per_turn(records, of)
-    prompts: dict[str, list[float]] = {}
-    for prompt, turn in arm.keys() & base.keys():  # turns of a prompt are not independent
-        ratio = base[(prompt, turn)] / arm[(prompt, turn)]
-        prompts.setdefault(prompt, []).append(log(ratio))
-    ratios = [exp(mean(logs)) for _, logs in sorted(prompts.items())]
-    return Speedup(**metrics.paired_speedup(ratios, [1.0] * len(ratios)))
-
-
-def _per_turn(records: Iterable[RequestRecord], of: str) -> dict[tuple[str, int], float]:
-    """The mean over rounds of a time per token, by prompt and turn."""
-    times: dict[tuple[str, int], list[float]] = {}
-    for record in records:
-        if value := getattr(record, of):
-            times.setdefault(record.key, []).append(value)
-    return {key: mean(values) for key, values in times.items()}
+    return speedup(vanilla.good, records, of)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import httpx
 
 from . import stopping
 from .addresses import served_model
-from .client import Driver, Place
+from .client import Driver
+from .conditions import Place
 from .datasets import Prompt
 from .errors import UserError
 from .journal import Key, WindowRecord, counters_as_dict
@@ -29,7 +31,7 @@ class Window:
         self, options: Options, servers: Sequence[Server], place: Place, asked: str | None
     ) -> None:
         self.options, self.servers = options, servers
-        self.place = Place(place.arm, place.round, place.condition, uuid.uuid4().hex[:12])
+        self.place = replace(place, window=uuid.uuid4().hex[:12])
         self.reader = reader_of(options.engine)
         offered = [served_model(server.url, asked) for server in servers]
         self.model, self.limit = offered[0]

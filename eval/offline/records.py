@@ -121,10 +121,8 @@ class RecordBook:
             return list(self.records.values())
         stem = f"{self.settings['task']}_{method}"
         old = _summary(self.summary.with_name(f"{stem}.summary.json")).get("settings") or {}
-        shared = [name for name in self.settings if name not in own]
-        same = old.get("data_sha256") == self.settings["data_sha256"] and all(
-            old.get(name) == self.settings[name] for name in shared
-        )
+        shared = self.settings.keys() - own
+        same = all(old.get(name) == self.settings[name] for name in shared)
         return JsonLog(self.path.with_name(f"{stem}.jsonl"), SampleRecord).read() if same else []
 
     def check_writable(self) -> None:

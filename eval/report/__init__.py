@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..jsonlog import replace_text
 from ..records import RequestRecord
 from ..results import Results
 from . import csv, html, markdown
@@ -19,7 +20,7 @@ def write(
     results: Results, records: Sequence[RequestRecord], folder: Path, *, nemo: bool = False
 ) -> None:
     """Write results.json, results.csv, report.md and report.html; with ``nemo`` its two as well."""
-    (folder / "results.json").write_text(results.model_dump_json(indent=2) + "\n", "utf-8")
+    replace_text(folder / "results.json", results.model_dump_json(indent=2) + "\n")
     (folder / "results.csv").write_text(csv.text(results), "utf-8")
     (folder / "report.md").write_text(markdown.markdown(results), "utf-8")
     if nemo:

@@ -6,16 +6,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
 from typing import Any
 
-from ..metrics import paired_speedup
+from ..pairing import per_turn, speedup
 from ..records import RequestRecord
 from ..results import ArmResult, Results, Speedup
 from . import select, tables
 from .tables import NONE, Table, number
 
-Key = tuple[str, int]
+TIME = "latency_per_token"  # which a run's own speedup is of, too
 _NUMBERS = {
     "throughput tok/s": lambda arm: arm.throughput_tok_s,
     "AL pooled": lambda arm: arm.acceptance_length.pooled,
@@ -82,28 +81,17 @@ def pairs(a: Run, b: Run) -> list[Pair]:
 
 
 def _pair(arm: ArmResult, a: Sequence[RequestRecord], b: Sequence[RequestRecord]) -> Pair:
-    one, two = _latencies(a), _latencies(b)
-    keys = [key for key in one if key in two]
-    speedup = Speedup(**paired_speedup([one[key] for key in keys], [two[key] for key in keys]))
+    turns = per_turn(a, TIME).keys() & per_turn(b, TIME).keys()
     texts = list(_texts(a, b))
     same = sum(x.text == y.text for x, y in texts)
     return Pair(
         label=arm.label,
-        prompts=len(keys),
-        speedup=speedup,
+        prompts=len(turns),
+        speedup=speedup(a, b, TIME),
         identical=None if arm.temperature else same,  # drawn answers may differ
         compared=len(texts),
         other_input=sum(x.prompt_tokens != y.prompt_tokens for x, y in texts),
     )
-
-
-def _latencies(records: Sequence[RequestRecord]) -> dict[Key, float]:
-    """The mean over rounds of the latency per token, as in a run's own speedup."""
-    found: dict[Key, list[float]] = {}
-    for record in records:
-        if record.latency_per_token:
-            found.setdefault(record.key, []).append(record.latency_per_token)
-    return {key: mean(values) for key, values in found.items()}
 
 
 def _texts(

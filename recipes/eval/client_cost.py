@@ -24,8 +24,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from eval.client import Driver, Place
-from eval.conditions import Condition
+from eval.client import Driver
+from eval.conditions import Condition, Place
 from eval.datasets import Prompt
 from eval.options import Options
 from eval.readers import reader_of

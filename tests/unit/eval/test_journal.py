@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.conditions import Condition
+from eval.conditions import Condition, Place
 from eval.errors import UserError
 from eval.journal import Journal, WindowRecord, counters_as_dict
 from eval.options import Options
 from eval.readers import Counters
 from eval.records import RequestRecord
 
-PLACE = ("x", 0, Condition())
+PLACE = Place("x", 0, Condition())
 
 
 def journal(folder: Path, **more: object) -> Journal:

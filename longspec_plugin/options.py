@@ -34,10 +34,13 @@ class LongSpecOptions:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LongSpecOptions:
-        """Read a speculative config; defaults come from the draft's ``config.json``."""
+        """Read a speculative config; defaults come from the draft's ``config.json``.
+
+        A null takes such a default away.
+        """
         draft = _draft_folder(config.get("model"))
         given = {k: v for k, v in config.items() if k not in ENGINE_KEYS and v is not None}
-        defaults = _draft_defaults(draft)
+        defaults = {k: v for k, v in _draft_defaults(draft).items() if config.get(k, v) is not None}
         own_proposer = defaults.pop("proposer", DEFAULT_PROPOSER)
         proposer = given.pop("proposer", own_proposer)
         if not isinstance(proposer, str):

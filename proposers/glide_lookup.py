@@ -2,6 +2,13 @@
 
 Long documents, code and quoted context repeat themselves where a small draft guesses; the lookup
 costs a search over the tokens and no draft forward. Shared beginnings are verified once.
+
+Where the nodes are limited, both kinds compete by path probability. A continuation found after
+``n`` tokens of agreement is trusted with ``n / (n + 1)`` for its next token, one doubt among
+``n + 1`` (rule of succession); each token makes the agreement one longer, so a path of depth ``d``
+has ``n / (n + d)``. On 96 greedy answers of SmolLM2-135M the first tokens held with 0.54, 0.66 and
+0.71 for n = 2, 3, 4 and later ones with 0.7 to 0.9. Simulated AL at 16 nodes on 48 unlike prompts:
+GLIDE alone 2.07, 8 nodes of each 2.61, competing at one half a token 2.71, at ``n / (n + d)`` 2.84.
 """
 
 from __future__ import annotations
@@ -11,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .base import DraftContext, TargetModel, TargetShape
 from .glide.proposer import GlideProposer
 from .growth import MAX_NODES
-from .prompt_lookup import PromptLookupProposer
+from .prompt_lookup import PromptLookupProposer, match_ends
 from .tree import DraftTrees, merge, prune
 
 LOOKUP_OPTIONS = {"lookup_shape": "tree_shape", "max_ngram": "max_ngram", "min_ngram": "min_ngram"}
@@ -27,7 +35,7 @@ class GlideLookupProposer:
     """Both proposers' trees, merged.
 
     Options: those of ``glide``, and ``lookup_shape`` (branches, then depth, as ``tree_shape`` of
-    ``prompt_lookup``), ``max_ngram`` and ``min_ngram``.
+    ``prompt_lookup``), ``max_ngram`` and ``min_ngram``. ``nodes`` limits the merged tree.
     """
 
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
@@ -36,12 +44,13 @@ class GlideLookupProposer:
         rest = {k: v for k, v in chosen.items() if k not in LOOKUP_OPTIONS}
         self.glide = GlideProposer(draft_dir, rest)
         self.lookup = PromptLookupProposer(None, lookup)
-        self.max_nodes = self.glide.max_nodes + self.lookup.max_nodes
-        self.max_depth = max(self.glide.max_depth, self.lookup.max_depth)
+        both = self.glide.max_nodes + self.lookup.max_nodes
+        self.max_nodes = min(both, self.glide.nodes or both)
+        self.max_depth = min(max(self.glide.max_depth, self.lookup.max_depth), self.max_nodes)
         if self.max_nodes > MAX_NODES:
             raise ValueError(
                 f"tree_shape and lookup_shape have {self.max_nodes} nodes together;"
-                f" at most {MAX_NODES} are allowed, shrink one"
+                f" at most {MAX_NODES} are allowed, shrink one or say how many as nodes"
             )
 
     def check_target(self, shape: TargetShape) -> None:
@@ -54,9 +63,33 @@ class GlideLookupProposer:
         self.glide.forget(request_id)
 
     def propose(self, context: DraftContext) -> DraftTrees:
-        whole = torch.full_like(context.budgets, self.max_nodes)
+        whole = torch.full_like(context.budgets, max(self.glide.max_nodes, self.lookup.max_nodes))
         ample = replace(context, budgets=whole)
-        trees = merge(self.glide.propose(ample), self.lookup.propose(ample))
-        if bool((trees.sizes <= context.budgets).all()):
+        found = self._trusted(self.lookup.propose(ample), context)
+        trees = merge(self.glide.propose(ample), found)
+        budgets = context.budgets.clamp(max=self.max_nodes)
+        if bool((trees.sizes <= budgets).all()):
             return trees
-        return prune(trees, context.budgets)
+        return prune(_falling(trees), budgets)
+
+    def _trusted(self, found: DraftTrees, context: DraftContext) -> DraftTrees:
+        """Looked-up trees with the scores of this module's docstring."""
+        agreed = torch.tensor([[self._agreement(tokens)] for tokens in context.token_ids])
+        return replace(found, log_probs=(agreed / (agreed + found.depths)).log())
+
+    def _agreement(self, tokens: np.ndarray) -> int:
+        """The longest n-gram at the end of ``tokens`` that occurs before; at least 1."""
+        return next((n for n in self.lookup.ngrams if len(match_ends(tokens, n))), 1)
+
+
+def _falling(trees: DraftTrees) -> DraftTrees:
+    """Each node at least as likely as its children, so that pruning keeps whole paths.
+
+    A path that both proposers found has GLIDE's score, its looked-up end the lookup's.
+    """
+    scores = trees.log_probs.tolist()
+    for row, parents in zip(scores, trees.parents.tolist(), strict=True):
+        for node in reversed(range(len(row))):  # padding has no parent
+            if parents[node] >= 0:
+                row[parents[node]] = max(row[parents[node]], row[node])
+    return replace(trees, log_probs=torch.tensor(scores))

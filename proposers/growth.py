@@ -45,6 +45,7 @@ def grow(
     shape: Sequence[int],
     step: DraftStep,
     min_log_prob: float = float("-inf"),
+    nodes: int | None = None,
 ) -> DraftTrees:
     """Grow one tree per request.
 
@@ -57,12 +58,15 @@ def grow(
         step: the draft model.
         min_log_prob: growth ends at a level where no request has a path this likely (its
             descendants can only be less likely), which saves the draft forwards below.
+        nodes: how many of the likeliest nodes will be kept, if not all; growth ends as well where
+            no path of any request can still come among them.
     """
     batch, device = root_tokens.shape[0], root_tokens.device
     root = torch.full((batch, 1), -1, device=device)
     frontier = Frontier(root_tokens[:, None], root, root + 1, 0)
     scores = torch.zeros(batch, 1, device=device)
     levels: list[tuple[Tensor, Tensor, Tensor]] = []
+    leading = scores[:, :0]  # the best of all levels so far, at most ``nodes``
     placed = 0
     for width in shape:
         log_probs, tokens = step(frontier, width)
@@ -74,16 +78,21 @@ def grow(
         parents = frontier.nodes.gather(1, origins)
         chosen = tokens.flatten(1).gather(1, best)
         levels.append((chosen, parents, scores))
-        nodes = torch.arange(placed, placed + best.shape[1], device=device).expand(batch, -1)
+        if nodes is not None:
+            leading = torch.cat([leading, scores], dim=1)
+            leading = leading.topk(min(nodes, leading.shape[1]), dim=1).values
+            if leading.shape[1] == nodes and bool((scores[:, 0] <= leading[:, -1]).all()):
+                break
+        places = torch.arange(placed, placed + best.shape[1], device=device).expand(batch, -1)
         placed += best.shape[1]
-        frontier = Frontier(chosen, nodes, origins, frontier.depth + 1)
-    return _assemble(levels, batch, placed)
+        frontier = Frontier(chosen, places, origins, frontier.depth + 1)
+    return _assemble(levels, batch)
 
 
-def _assemble(levels: list[tuple[Tensor, Tensor, Tensor]], batch: int, nodes: int) -> DraftTrees:
+def _assemble(levels: list[tuple[Tensor, Tensor, Tensor]], batch: int) -> DraftTrees:
     tokens, parents, scores = (torch.cat(part, dim=1) for part in zip(*levels, strict=True))
     depths = [torch.full_like(level[0], d + 1) for d, level in enumerate(levels)]
-    sizes = torch.full((batch,), nodes, device=tokens.device)
+    sizes = torch.full((batch,), tokens.shape[1], device=tokens.device)
     return DraftTrees(tokens, parents, torch.cat(depths, dim=1), scores, sizes)
 
 

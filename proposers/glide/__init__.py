@@ -1,1 +1,1 @@
-"""GLIDE: a one-layer draft that reads the target's own KV cache."""
+"""GLIDE: a draft of one or two layers that reads the target's own KV cache."""

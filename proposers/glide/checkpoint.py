@@ -31,13 +31,14 @@ PREFIX = "draft_model."
 def load_glide(
     draft: Path,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     assumed: GlideConfig | None = None,
 ) -> tuple[GlideConfig, dict[str, Tensor]]:
     """Config and tensors of a draft, checked against each other.
 
     Args:
         draft: a folder, or a file of weights beside its ``config.json``.
+        dtype: of the tensors; None leaves each as it is stored.
         assumed: the config of weights that come without one, as the training code's do.
 
     Raises:
@@ -59,11 +60,19 @@ def save_glide(folder: Path, config: GlideConfig, state: Mapping[str, Tensor]) -
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     _check(config, {name: tensor.shape for name, tensor in state.items()}, folder)
-    temporary = folder / f"model.safetensors.{os.getpid()}.tmp"
-    save_file(state, temporary, metadata={"format": "pt"})
-    temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
-    temporary.replace(folder / FILES[0])
+    write_weights(folder / FILES[0], state)
     config.save(folder)
+
+
+def write_weights(path: Path, state: dict[str, Tensor]) -> None:
+    """Write tensors, pickled or as safetensors by the file's suffix; renamed when whole."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    if path.suffix == ".safetensors":
+        save_file(state, temporary, metadata={"format": "pt"})
+        temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
+    else:
+        torch.save(state, temporary)
+    temporary.replace(path)
 
 
 def expected_shapes(config: GlideConfig) -> dict[str, torch.Size]:

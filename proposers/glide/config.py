@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .speculators import FIELDS, speculators_fields
+
 MODEL_TYPE = "glide"
 TARGET_TYPES = ("llama", "qwen2", "qwen3", "mistral", "olmo2")
 """Architectures whose ``config.json`` tells the sizes of a draft in the published format."""
@@ -39,6 +41,8 @@ class TargetConfig(BaseModel):
     max_position_embeddings: int
     rms_norm_eps: float = 1e-6
     rope: RotaryConfig = RotaryConfig()
+    architectures: tuple[str, ...] = ()
+    """The target's own, as its ``config.json`` names them; told on, not checked."""
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any], name: str) -> TargetConfig:
@@ -55,6 +59,7 @@ class TargetConfig(BaseModel):
             max_position_embeddings=config["max_position_embeddings"],
             rms_norm_eps=config.get("rms_norm_eps", 1e-6),
             rope=_rotary(config),
+            architectures=tuple(config.get("architectures") or ()),
         )
 
 
@@ -63,11 +68,13 @@ class GlideConfig(BaseModel):
 
     Attributes:
         window: tokens before its own that self-attention sees.
+        num_layers: 1 block, as published, or 2.
         draft_vocab_size: size of the reduced output vocabulary; None is the target's whole one.
         final_norm: apply the target's final norm before the output head (published drafts do not).
         hidden_state_input: mix the target's last hidden state into the layer's input.
         attention_bias: q, k and v projections have biases (published drafts do).
         max_lag: the greatest lag seen in training: deepest tree + 1.
+        temperature: divides the logits, so that probabilities mean what they say (calibration).
         longspec_config: defaults of the speculative config, such as ``tree_shape``.
     """
 
@@ -76,11 +83,13 @@ class GlideConfig(BaseModel):
     model_type: str = MODEL_TYPE
     target: TargetConfig
     window: int = Field(default=512, ge=1)
+    num_layers: int = Field(default=1, ge=1, le=2)
     draft_vocab_size: int | None = None
     final_norm: bool = True
     hidden_state_input: bool = True
     attention_bias: bool = False
     max_lag: int = Field(default=5, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
     longspec_config: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
@@ -94,7 +103,7 @@ class GlideConfig(BaseModel):
         data = _read(path)
         try:
             if data.get("model_type") == MODEL_TYPE:
-                return cls.model_validate(data)
+                return cls.model_validate({k: v for k, v in data.items() if k not in FIELDS})
             return cls.published(data, path)
         except ValidationError as error:
             raise ValueError(_one_line(path, error)) from None
@@ -122,7 +131,8 @@ class GlideConfig(BaseModel):
         )
 
     def save(self, folder: Path) -> None:
-        text = json.dumps(self.model_dump(), indent=2) + "\n"
+        """Write ``config.json``, with :mod:`.speculators` metadata."""
+        text = json.dumps({**self.model_dump(), **speculators_fields(self)}, indent=2) + "\n"
         (Path(folder) / "config.json").write_text(text)
 
 

@@ -9,11 +9,15 @@ Beyond the paper, ``hidden_state_input`` makes the layer's input
 ``h = x + W [RMS(x); RMS(s)]`` with ``s`` the target's last hidden state at the last verified token
 (``W`` is zero at the start). Self-attention's keys and values are made from the plain embedding
 ``x`` all the same, so they depend on token and position alone.
+
+A second block (``num_layers: 2``) goes over the first one's output. Its self-attention's keys and
+values are made from ``x`` too, by its own norm and projections, so the window of both blocks can
+always be recomputed from token ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +25,9 @@ from torch.nn import functional as F
 
 from .config import GlideConfig, RotaryConfig
 
-SelfAttend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From q ``[..., heads, d]`` and the rows' own k, v ``[..., kv_heads, d]`` to q's shape."""
+SelfAttend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""From q ``[..., heads, d]``, the rows' own k and v ``[..., kv_heads, d]`` and the block, 0 or 1,
+whose they are, to q's shape."""
 CrossAttend = Callable[[Tensor], Tensor]
 """From q ``[..., heads, d]`` to ``[..., heads, d]``."""
 
@@ -76,14 +81,12 @@ class GatedMLP(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-class GlideLayer(nn.Module):
-    """One decoder layer over any leading shape ``[...]`` of rows.
+class Block(nn.Module):
+    """One decoder layer; its parameters' names are those of the published checkpoints."""
 
-    Parameter names are those of the published checkpoints; ``hidden_proj`` is ours.
-    """
-
-    def __init__(self, config: GlideConfig) -> None:
+    def __init__(self, config: GlideConfig, index: int = 0) -> None:
         super().__init__()
+        self.index = index
         hidden, eps = config.target.hidden_size, config.target.rms_norm_eps
         self.self_attn = Attention(config, cross=False)
         self.cross_attn = Attention(config, cross=True)
@@ -91,10 +94,54 @@ class GlideLayer(nn.Module):
         self.input_layernorm = nn.RMSNorm(hidden, eps)
         self.post_self_attention_layernorm = nn.RMSNorm(hidden, eps)
         self.post_cross_attention_layernorm = nn.RMSNorm(hidden, eps)
+
+    def keys_values(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Self-attention's rotated K and V of embeddings ``x``: ``[..., kv_heads, d]`` each."""
+        normed = self.input_layernorm(x)
+        attention = self.self_attn
+        keys = attention.heads(attention.k_proj(normed))
+        return rotate(keys, cos, sin), attention.heads(attention.v_proj(normed))
+
+    def advance(
+        self,
+        x: Tensor,
+        h: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        self_attend: SelfAttend,
+        cross_attend: CrossAttend,
+    ) -> Tensor:
+        """From embeddings ``x`` and the block's input ``h`` to its output, ``[..., H]`` each."""
+        own = self.keys_values(x, cos, sin)
+        query = _query(self.self_attn, self.input_layernorm(h), cos, sin)
+        a = h + self.self_attn.o_proj(self_attend(query, *own, self.index).flatten(-2))
+        query = _query(self.cross_attn, self.post_self_attention_layernorm(a), cos, sin)
+        b = a + self.cross_attn.o_proj(cross_attend(query).flatten(-2))
+        return b + self.mlp(self.post_cross_attention_layernorm(b))
+
+
+class GlideLayer(Block):
+    """The draft's blocks over any leading shape ``[...]`` of rows.
+
+    It is the first block itself, as published; a second one lies under ``more.0``, and
+    ``hidden_proj`` is ours.
+    """
+
+    def __init__(self, config: GlideConfig) -> None:
+        super().__init__(config)
+        hidden = config.target.hidden_size
+        self.more = nn.ModuleList(Block(config, i) for i in range(1, config.num_layers))
         self.hidden_proj: nn.Linear | None = None
         if config.hidden_state_input:
             self.hidden_proj = nn.Linear(2 * hidden, hidden, bias=False)
             nn.init.zeros_(self.hidden_proj.weight)
+
+    def blocks(self) -> Iterator[Block]:
+        """The first block, then the second where there is one."""
+        yield self
+        for block in self.more:
+            assert isinstance(block, Block)
+            yield block
 
     def fuse(self, x: Tensor, hidden: Tensor | None) -> Tensor:
         """The layer's input ``h`` from embeddings ``x`` and target states, both ``[..., H]``."""
@@ -105,11 +152,14 @@ class GlideLayer(nn.Module):
         return x + self.hidden_proj(both)
 
     def self_kv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        """Self-attention's rotated K and V of embeddings ``x``: ``[..., kv_heads, d]`` each."""
-        normed = self.input_layernorm(x)
-        attention = self.self_attn
-        keys = attention.heads(attention.k_proj(normed))
-        return rotate(keys, cos, sin), attention.heads(attention.v_proj(normed))
+        """All blocks' self-attention K and V of ``x``: ``[..., num_layers * kv_heads, d]`` each.
+
+        ``chunk(num_layers, dim=-2)`` tells them apart again.
+        """
+        if not self.more:
+            return self.keys_values(x, cos, sin)
+        keys, values = zip(*(b.keys_values(x, cos, sin) for b in self.blocks()), strict=True)
+        return torch.cat(keys, dim=-2), torch.cat(values, dim=-2)
 
     def forward(
         self,
@@ -120,20 +170,18 @@ class GlideLayer(nn.Module):
         self_attend: SelfAttend,
         cross_attend: CrossAttend,
     ) -> Tensor:
-        """The layer's output ``[..., H]``.
+        """The last block's output ``[..., H]``.
 
         Args:
             x: ``[..., H]`` embeddings of the rows' tokens.
             fused: ``[..., H]`` from :meth:`fuse`.
             cos, sin: ``[..., head_dim]`` at the rows' absolute positions.
         """
-        keys, values = self.self_kv(x, cos, sin)
-        query = self._query(self.self_attn, self.input_layernorm(fused), cos, sin)
-        a = fused + self.self_attn.o_proj(self_attend(query, keys, values).flatten(-2))
-        query = self._query(self.cross_attn, self.post_self_attention_layernorm(a), cos, sin)
-        b = a + self.cross_attn.o_proj(cross_attend(query).flatten(-2))
-        return b + self.mlp(self.post_cross_attention_layernorm(b))
+        y = fused
+        for block in self.blocks():
+            y = block.advance(x, y, cos, sin, self_attend, cross_attend)
+        return y
 
-    @staticmethod
-    def _query(attention: Attention, normed: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        return rotate(attention.heads(attention.q_proj(normed)), cos, sin)
+
+def _query(attention: Attention, normed: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return rotate(attention.heads(attention.q_proj(normed)), cos, sin)

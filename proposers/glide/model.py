@@ -55,7 +55,7 @@ class GlideDraft:
         return rotary_tables(target.rope, positions, target.head_dim, self.embedding.dtype)
 
     def window_kv(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Self-attention's K and V of tokens ``[n]``: ``[n, kv_heads, head_dim]`` each."""
+        """All blocks' K and V of tokens ``[n]``: ``[n, num_layers * kv_heads, head_dim]`` each."""
         return self.layer.self_kv(F.embedding(token_ids, self.embedding), *self.tables(positions))
 
     def best(
@@ -81,6 +81,8 @@ class GlideDraft:
         fused = self.layer.fuse(x, None if hidden is None else hidden[:, None].expand_as(x))
         y = self.layer(x, fused, *tables, self_attend, cross_attend)
         logits = self.logits(y).float()
+        if self.config.temperature != 1.0:
+            logits = logits / self.config.temperature
         best = logits.topk(min(k, logits.shape[-1]), dim=-1)
         ids = best.indices if self.vocabulary is None else self.vocabulary[best.indices]
         return best.values - logits.logsumexp(-1, keepdim=True), ids

@@ -13,7 +13,8 @@ from .layer import GatedMLP, GlideLayer
 def pack(layer: GlideLayer) -> GlideLayer:
     """Replace the linears of a layer that is only used for inference."""
     if packable(layer.self_attn.q_proj.weight):
-        layer.mlp = PackedGatedMLP(layer.mlp)  # type: ignore[assignment]
+        for block in layer.blocks():
+            block.mlp = PackedGatedMLP(block.mlp)  # type: ignore[assignment]
         pack_linears(layer)
     return layer
 

@@ -17,21 +17,30 @@ from torch import Tensor
 
 from ..attention import masked_attention
 from ..base import DraftContext, TargetKV, TargetModel, TargetShape
-from ..growth import Frontier, check_shape, grow
+from ..growth import MAX_NODES, Frontier, check_shape, grow
 from ..tree import DraftTrees, prune
 from .checkpoint import check_glide, load_glide
 from .config import GlideConfig
 from .model import GlideDraft
 from .window import SelfAttentionWindow
 
-OPTIONS = {"tree_shape": [4, 4, 2, 1], "min_probability": 0.0}
+OPTIONS = {
+    "tree_shape": [4, 4, 2, 1],
+    "min_probability": 0.0,
+    "nodes": None,
+    "temperature": None,
+}
+MAX_GROWN = 1024
+"""Most nodes that may be grown where ``nodes`` says how many of them the target verifies."""
 
 
 class GlideProposer:
     """A GLIDE draft (:mod:`.layer`) that grows trees of a fixed shape.
 
     Options: ``tree_shape``, the nodes of each level; ``min_probability``, under which path
-    probability a node is not worth a row of the target's forward (0 keeps all).
+    probability a node is not worth a row of the target's forward (0 keeps all); ``nodes``, how many
+    of the grown nodes are kept for the target, the likeliest paths (EAGLE-2's dynamic trees,
+    arXiv 2406.16858; None keeps all); ``temperature``, in place of the draft's own.
     """
 
     def __init__(
@@ -51,14 +60,20 @@ class GlideProposer:
                 f" allowed: proposer, {', '.join(OPTIONS)}"
             )
         chosen = {**OPTIONS, **options}
-        self._take_shape(chosen["tree_shape"])
+        self._take_shape(chosen["tree_shape"], check_nodes(chosen["nodes"]))
         self.min_log_prob = _log(chosen["min_probability"])
+        temperature = _temperature(chosen["temperature"])
         self.draft_dir, self.assumed = draft_dir, assumed
         self.config = check_glide(draft_dir, assumed)
+        if temperature is not None:
+            self.config = self.config.model_copy(update={"temperature": temperature})
 
-    def _take_shape(self, shape: Sequence[int]) -> None:
-        self.shape = check_shape(shape)
-        self.max_nodes, self.max_depth = sum(self.shape), len(self.shape)
+    def _take_shape(self, shape: Sequence[int], nodes: int | None) -> None:
+        self.nodes = nodes
+        most = MAX_NODES if nodes is None else MAX_GROWN
+        self.shape = check_shape(shape, most)[:nodes]  # no path is longer than all that is kept
+        self.grown = sum(self.shape)
+        self.max_nodes, self.max_depth = min(self.grown, nodes or self.grown), len(self.shape)
 
     def check_target(self, shape: TargetShape) -> None:
         """Refuse a target whose sizes are not those the draft was trained for."""
@@ -84,15 +99,15 @@ class GlideProposer:
 
     def _new_window(self) -> SelfAttentionWindow:
         target = self.config.target
-        heads, width = target.num_key_value_heads, target.head_dim
+        heads, width = self.config.num_layers * target.num_key_value_heads, target.head_dim
         window, keys_values = self.config.window, self.model.window_kv
         like = self.model.embedding
-        return SelfAttentionWindow(window, self.max_nodes, heads, width, keys_values, like)
+        return SelfAttentionWindow(window, self.grown, heads, width, keys_values, like)
 
-    def reshaped(self, shape: Sequence[int]) -> GlideProposer:
-        """The same loaded draft, growing trees of another shape."""
+    def reshaped(self, shape: Sequence[int], nodes: int | None = None) -> GlideProposer:
+        """The same loaded draft, growing trees of another shape and keeping ``nodes`` of them."""
         other = copy.copy(self)
-        other._take_shape(shape)
+        other._take_shape(shape, check_nodes(nodes))
         other.window = other._new_window()
         return other
 
@@ -106,9 +121,10 @@ class GlideProposer:
         lengths = torch.tensor([len(tokens) for tokens in context.token_ids], device=device)
         roots = torch.tensor([int(tokens[-1]) for tokens in context.token_ids], device=device)
         step = _DraftCycle(self, context, slots, lengths)
-        trees = grow(roots, self.shape, step, self.min_log_prob)
-        budgets = context.budgets.to(device)
-        if self.min_log_prob == -math.inf and bool((budgets >= self.max_nodes).all()):
+        limit = self.max_nodes if self.max_nodes < self.grown else None
+        trees = grow(roots, self.shape, step, self.min_log_prob, limit)
+        budgets = context.budgets.to(device).clamp(max=self.max_nodes)
+        if self.min_log_prob == -math.inf and bool((budgets >= self.grown).all()):
             return trees
         return prune(trees, budgets, self.min_log_prob)
 
@@ -126,7 +142,9 @@ class _DraftCycle:
         held = self.window.positions(lengths)
         self.held = held  # positions of ring entries; negative: empty
         batch, capacity = held.shape
-        self.keys, self.values = self.window.entries(slots)
+        blocks = proposer.config.num_layers  # their heads lie one after the other
+        rings = [ring.chunk(blocks, dim=1) for ring in self.window.entries(slots)]
+        self.rings = list(zip(*rings, strict=True))
         self.ancestors = torch.zeros(batch, 1, 0, dtype=torch.bool, device=held.device)
         self.capacity = capacity
         self.hidden = context.hidden_states
@@ -139,14 +157,15 @@ class _DraftCycle:
         cos, sin = (table[:, here] for table in self.tables)
         first = self.capacity + int(frontier.nodes[0, 0])
 
-        def self_attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        def self_attend(query: Tensor, keys: Tensor, values: Tensor, block: int) -> Tensor:
+            held_keys, held_values = self.rings[block]
             if frontier.depth:  # the root is in the ring already
                 width = query.shape[1]
-                self.keys[:, :, first : first + width] = keys.transpose(1, 2)
-                self.values[:, :, first : first + width] = values.transpose(1, 2)
+                held_keys[:, :, first : first + width] = keys.transpose(1, 2)
+                held_values[:, :, first : first + width] = values.transpose(1, 2)
             size = mask.shape[2]
-            rows, held = query.transpose(1, 2), (self.keys[:, :, :size], self.values[:, :, :size])
-            return masked_attention(rows, *held, mask).transpose(1, 2)
+            held = held_keys[:, :, :size], held_values[:, :, :size]
+            return masked_attention(query.transpose(1, 2), *held, mask).transpose(1, 2)
 
         return self.model.best(
             frontier.tokens, (cos, sin), self.hidden, self_attend, self.kv.attend, k
@@ -164,6 +183,34 @@ class _DraftCycle:
             own = torch.eye(width, dtype=torch.bool, device=held.device)
             self.ancestors = torch.cat([inherited, own.expand(len(held), -1, -1)], dim=2)
         return torch.cat([in_window, self.ancestors], dim=2)
+
+
+def check_nodes(nodes: Any) -> int | None:
+    """A budget of nodes, or None for all.
+
+    Raises:
+        ValueError: in one line that names the value and what is allowed.
+    """
+    if nodes is None:
+        return None
+    if isinstance(nodes, bool) or not isinstance(nodes, int) or not 1 <= nodes <= MAX_NODES:
+        raise ValueError(
+            f"nodes={nodes!r}: allowed are whole numbers from 1 to {MAX_NODES},"
+            " or null for all of tree_shape"
+        )
+    return nodes
+
+
+def _temperature(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise ValueError(
+            f"temperature={value!r}: allowed are numbers above 0 (1 leaves the draft's"
+            " probabilities as they are), or null for the draft's own"
+        )
+    return float(value)
 
 
 def _log(probability: Any) -> float:

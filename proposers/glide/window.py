@@ -1,6 +1,6 @@
 """The draft's self-attention window: constant memory, never saved, always recomputable.
 
-The layer's self-attention keys and values depend on a token and its position alone (one layer, made
+Self-attention's keys and values depend on a token and its position alone (every block makes them
 from embeddings), so a request's window is a ring of ``window + 1`` entries that can be filled from
 its last token ids at any time: after a prefix-cache hit, a preemption, a chunked prefill.
 """
@@ -23,7 +23,7 @@ class SelfAttentionWindow:
     Args:
         window: tokens before its own that a query sees (LongSpec: 512).
         scratch: entries behind each ring, free for the nodes of a tree that is being grown.
-        kv_heads, head_dim: sizes of the draft's self-attention.
+        kv_heads, head_dim: sizes of the draft's self-attention; ``kv_heads`` counts all blocks'.
     """
 
     def __init__(

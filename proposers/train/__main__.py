@@ -1,41 +1,37 @@
-"""Command line of the trainer: a recipe file, options over it, or options alone."""
+"""The way from a target to a draft that fits it, in four commands.
+
+    python -m proposers.train answers  --target MODEL --server URL   the target answers prompts
+    python -m proposers.train features --target MODEL                what the draft will read of it
+    python -m proposers.train train    --target MODEL                the draft itself
+    python -m proposers.train evaluate --target MODEL                how well it proposes
+
+and `export`, to the layout of the published LongSpec drafts. Each goes on where it was stopped, and
+tells its options with `--help`; `--recipe FILE` keeps all choices in one file (docs/training.md).
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
+from importlib import import_module
 
-import yaml
-
-from .run import Trainer
-from .settings import TrainSettings
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """One option per field of `TrainSettings`."""
-    parser = argparse.ArgumentParser(prog="python -m proposers.train", description=__doc__)
-    parser.add_argument("--recipe", type=Path, help="YAML file whose train: section sets defaults")
-    for name, field in TrainSettings.model_fields.items():
-        default = "required" if field.is_required() else f"default: {field.default}"
-        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{field.description} ({default})")
-    return parser
+COMMANDS = ("answers", "features", "train", "evaluate", "export")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train; exit status 2 for a wrong setting, 130 when stopped by Ctrl-C."""
-    given = {k: v for k, v in vars(build_parser().parse_args(argv)).items() if v is not None}
-    recipe = given.pop("recipe", None)
-    lists = {k: yaml.safe_load(v) for k, v in given.items() if k in ("lag_weights", "tree_shape")}
-    try:
-        Trainer(TrainSettings.read(recipe, {**given, **lists})).train()
-    except ValueError as error:
-        print(f"train: {error}", file=sys.stderr)
+    """Run one command; exit status 2 for a wrong option, 130 when stopped by Ctrl-C."""
+    given = sys.argv[1:] if argv is None else argv
+    if not given or given[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        return 0 if given else 2
+    name, *rest = given
+    if name not in COMMANDS:
+        allowed = ", ".join(COMMANDS)
+        print(f"train: error: command {name!r} is unknown; allowed: {allowed}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("train: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    # late: each command needs its own libraries only
+    module = import_module(f".{'trainer' if name == 'train' else name}.run", __package__)
+    status: int = module.main(rest)
+    return status
 
 
 if __name__ == "__main__":

@@ -1,21 +1,17 @@
-"""Let the target answer prompts and store what a GLIDE draft learns from.
+"""Let the target answer prompts and store what a GLIDE draft learns from, in one pass.
 
-    python answers.py --target DIR --out DIR --tokens 2500000
+    python recipes/smollm2-135m-instruct/answers.py --target DIR --out DIR --tokens 2500000
 
-One vLLM engine in this process works through a stream of requests without pauses: composed prompts
-(`prompts.py`), prompts that the target writes itself when it is given the chat template up to the
-user's turn (Magpie, arXiv 2406.08464), and the answers to both. The features come from the same
-forward passes (`capture.py`). Shards are written whole or not at all; start again to go on.
-
-A shard (safetensors) holds S sequences laid end to end, T tokens in all:
-`tokens [T]`, `offsets [S + 1]`, `prompt_len [S]`, `greedy [S]` (1 = temperature 0),
-`magpie [S]` (1 = the target wrote the user's turn too), `keys` and `values`
-`[T, kv_heads, head_dim]` (keys rotated), `hidden [T, hidden]` (after the final norm).
+Does the work of the commands `answers` and `features` together, which is by far the cheapest way
+on a CPU. One vLLM engine in this process works through a stream of requests without pauses:
+composed prompts (`proposers.train.prompts`), prompts that the target writes itself when it is given
+the chat template up to the user's turn (Magpie, arXiv 2406.08464), and the answers to both. The
+features come from the same forward passes (`capture.py`); no top logits are kept. The folder is
+that of `python -m proposers.train features`; start again to go on.
 A sequence's last token was never fed to the target: its feature rows are zero.
 """
 
 import argparse
-import json
 import os
 import random
 import time
@@ -26,12 +22,18 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "6")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import prompts
 import torch
 from capture import FeatureRecorder
-from shards import Writer
-from texts import given_prompts, held_out_ngrams, loop_start, ngrams, words
 from vllm import LLM, SamplingParams
+
+from proposers.train.answers.filters import Gate
+from proposers.train.answers.loops import loop_start
+from proposers.train.features.forward import read_config
+from proposers.train.features.shards import Source, bytes_per_token, load_shard
+from proposers.train.features.writer import Features, Writer
+from proposers.train.prompts import compose
+from proposers.train.prompts.files import FilePrompt, read_prompts
+from proposers.train.prompts.overlap import held_out_ngrams, words
 
 MAX_LEN = 3072
 
@@ -72,16 +74,34 @@ class Answers:
         worker = self.engine.model_executor.driver_worker.worker
         worker.model_runner.sampler.sample = draw
         self.recorder = FeatureRecorder(worker.model_runner, args.streams + 8, MAX_LEN)
-        self.writer = Writer(Path(args.out), args.shard_tokens)
-        done = sorted(Path(args.out).glob("shard-*.json"))
-        self.index = max((json.loads(p.read_text())["next_index"] for p in done), default=0)
+        self.writer = _writer(args)
+        self.user_turn = self._render([])
+        held_out = [] if args.prompts else [Path(p) for p in args.held_out]
+        self.gate = Gate(held_out_ngrams(held_out))
+        self.index = self._remember()
         self.random = random.Random(f"{args.seed}/{self.index}")
-        self.held_out = set() if args.prompts else held_out_ngrams(Path(args.held_out))
-        self.queue = given_prompts(Path(args.prompts)) if args.prompts else None
-        self.seen: set[str] = set()
+        self.queue = self._given() if args.prompts else None
         self.count = 0
         self.active: dict[str, dict[str, Any]] = {}
-        self.user_turn = self._render([])
+
+    def _given(self) -> list[FilePrompt]:
+        done = self.writer.index.ids
+        return [p for p in read_prompts(Path(self.args.prompts)) if p.id not in done]
+
+    def _remember(self) -> int:
+        """Admit no prompt again that is stored; return the last index in use."""
+        index = self.writer.index
+        for shard in index.shards:
+            data = load_shard(self.writer.folder, shard)
+            starts = (data["offsets"][:-1] + len(self.user_turn)).tolist()
+            ends = (data["offsets"][:-1] + data["prompt_len"]).tolist()
+            for category, start, end in zip(shard.categories, starts, ends, strict=True):
+                ids = data["tokens"][start:end].tolist()
+                text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+                source = "self" if category == "magpie" else "composed"
+                self.gate.remember(source, text.removesuffix("assistant").strip())
+        own = [name.partition("-") for name in index.ids]
+        return max((int(n) for seed, _, n in own if seed == str(self.args.seed)), default=0)
 
     def _render(self, messages: list[dict[str, str]]) -> list[int]:
         if messages:
@@ -101,42 +121,43 @@ class Answers:
     def submit(self) -> None:
         """Start one new prompt: self-written with probability `--magpie`, else composed."""
         self.index += 1
+        name = f"{self.args.seed}-{self.index}"
         if self.queue is not None:
-            self.answer(*self.queue.pop(0))
-            return
-        if self.random.random() < self.args.magpie:
+            prompt = self.queue.pop(0)
+            self.answer(prompt.id, prompt.category, prompt.turns[0])
+        elif self.random.random() < self.args.magpie:
             params = SamplingParams(
                 temperature=0.9,
                 max_tokens=160,
-                stop_token_ids=[2],
+                stop_token_ids=[self.tokenizer.eos_token_id],
                 detokenize=False,
                 skip_clone=True,
             )
-            self._start(self.user_turn, params, kind="user", category="magpie")
-            return
-        category, text = prompts.compose(self.index, self.args.seed)
-        self.answer(category, text)
+            self._start(self.user_turn, params, kind="user", id=name, category="magpie")
+        else:
+            category, text = compose(self.index, self.args.seed)
+            if self.gate.admit("composed", text):
+                self.answer(name, category, text)
 
-    def answer(self, category: str, text: str) -> None:
-        """Start the answer to a prompt unless it was seen before or overlaps the held-out ones."""
-        key = " ".join(words(text))
-        if not key or key in self.seen or (self.held_out and self.held_out & ngrams(text)):
-            return
-        self.seen.add(key)
+    def answer(self, name: str, category: str, text: str) -> None:
+        """Start the answer to a prompt."""
         ids = self._render([{"role": "user", "content": text}])
         greedy = self.queue is not None or self.random.random() < self.args.greedy
         temperature = 0.0 if greedy else self.random.uniform(0.7, 1.0)
         room = min(self.random.randint(256, 448), MAX_LEN - len(ids) - 1)
         if room > 32:
             params = SamplingParams(
-                temperature=temperature, max_tokens=room, stop_token_ids=[2], detokenize=False
+                temperature=temperature,
+                max_tokens=room,
+                stop_token_ids=[self.tokenizer.eos_token_id],
+                detokenize=False,
             )
-            self._start(ids, params, kind="answer", category=category, greedy=greedy)
+            self._start(ids, params, kind="answer", id=name, category=category, greedy=greedy)
 
     def _start(self, ids: list[int], params: SamplingParams, **about: Any) -> None:
         self.count += 1
         name = self.engine.add_request(f"r{self.count}", {"prompt_token_ids": ids}, params)
-        self.active[name] = {"prompt": ids, "index": self.index, **about}
+        self.active[name] = {"prompt": ids, **about}
 
     def step(self) -> None:
         """One engine step; hand finished requests on."""
@@ -149,29 +170,28 @@ class Answers:
         about = self.active.pop(name)
         rows = self.recorder.take(name)
         if about["kind"] == "user":
-            text = self.tokenizer.decode(output, skip_special_tokens=True).strip()
-            if output and output[-1] == 2 and len(words(text)) >= 4 and loop_start(output) is None:
-                self.answer("magpie", text)
+            self._ask(about["id"], output)
             return
-        keep = loop_start(output)
-        output = output if keep is None else output[:keep]
+        output = output[: loop_start(output)]
         tokens = about["prompt"] + output
         if len(output) < 8:
             return
-        size = len(tokens)
-        for key in ("keys", "values", "hidden"):
-            rows[key] = torch.cat([rows[key][: size - 1], torch.zeros_like(rows[key][:1])])
-        if rows["tokens"][: size - 1].tolist() != tokens[:-1]:
+        fed = len(tokens) - 1
+        if rows.pop("tokens")[:fed].tolist() != tokens[:-1]:
             raise RuntimeError(f"features of request {name} belong to other tokens")
+        rows = {k: torch.cat([t[:fed], torch.zeros_like(t[:1])]) for k, t in rows.items()}
         self.writer.add(
-            {
-                **about,
-                **rows,
-                "tokens": tokens,
-                "prompt_len": len(about["prompt"]),
-                "magpie": about["category"] == "magpie",
-            }
+            Features(
+                about["id"], about["category"], tokens, len(about["prompt"]), about["greedy"], rows
+            )
         )
+
+    def _ask(self, name: str, output: list[int]) -> None:
+        """Answer a user's turn that the target wrote, if it is a whole and a new one."""
+        whole = output[-1:] == [self.tokenizer.eos_token_id] and loop_start(output) is None
+        text = self.tokenizer.decode(output, skip_special_tokens=True).strip()
+        if whole and len(words(text)) >= 4 and self.gate.admit("self", text):
+            self.answer(name, "magpie", text)
 
     def abort_loops(self) -> None:
         """End requests that repeat themselves; what they wrote so far is kept."""
@@ -189,8 +209,8 @@ class Answers:
 
     def run(self) -> None:
         """Work until `--tokens` tokens are stored or `--minutes` have passed."""
-        start, steps, began = time.time(), 0, self.writer.total
-        while self.writer.total < self.args.tokens and time.time() - start < self.args.minutes * 60:
+        start, steps, began = time.time(), 0, self.stored
+        while self.stored < self.args.tokens and time.time() - start < self.args.minutes * 60:
             while len(self.active) < self.args.streams and self.queue != []:
                 self.submit()
             if not self.active:
@@ -200,14 +220,26 @@ class Answers:
             if steps % 40 == 0 and self.queue is None:
                 self.abort_loops()
             if steps % 100 == 0:
-                stored = self.writer.total + sum(len(r["tokens"]) for r in self.writer.rows)
-                rate = (stored - began) / (time.time() - start)
+                rate = (self.stored - began) / (time.time() - start)
+                left = (self.args.tokens - self.stored) / max(rate, 1e-9) / 3600
                 print(
-                    f"{stored:,} tokens, {self.writer.number} shards, {rate:.0f} tokens/s",
+                    f"{self.stored:,} tokens, {rate:.0f} tokens/s, {left:.1f} h left;"
+                    f" refused: {dict(self.gate.refused)}",
                     flush=True,
                 )
-        if self.writer.rows:
-            self.writer.flush()
+
+    @property
+    def stored(self) -> int:
+        """Tokens in shards and of those collected for the next one."""
+        return self.writer.index.tokens + sum(len(f.tokens) for f in self.writer.collected)
+
+
+def _writer(args: argparse.Namespace) -> Writer:
+    target = Path(args.target)
+    config = read_config(target, target.name)
+    size = bytes_per_token(config.num_key_value_heads, config.head_dim, config.hidden_size, 0)
+    source = Source.of(target, target.name)
+    return Writer(Path(args.out), source, size, shard_tokens=args.shard_tokens)
 
 
 def main() -> None:
@@ -229,9 +261,14 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--held-out", default="eval/data/builtin.jsonl", help="evaluation prompts to avoid"
+        "--held-out",
+        nargs="*",
+        default=["eval/data/builtin.jsonl"],
+        help="files of evaluation prompts to avoid",
     )
-    Answers(parser.parse_args()).run()
+    answers = Answers(parser.parse_args())
+    with answers.writer:  # writes what was collected, at Ctrl-C too
+        answers.run()
 
 
 if __name__ == "__main__":

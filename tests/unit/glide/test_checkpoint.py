@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from proposers.glide.checkpoint import load_glide, save_glide
-from proposers.glide.config import GlideConfig
+from proposers.glide.checkpoint import expected_shapes, load_glide, save_glide
+from proposers.glide.config import GlideConfig, RotaryConfig, TargetConfig
+from proposers.glide.speculators import layer_config
 
 from .tiny import tiny_config, tiny_draft, tiny_state
 
@@ -117,3 +118,53 @@ def test_saving_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is missing"):
         save_glide(tmp_path, config, {})
     assert isinstance(config, GlideConfig)
+
+
+def test_speculators_metadata(tmp_path: Path) -> None:
+    """What other people's tools look for; it follows from the config and is skipped at reading."""
+    shape = {"tree_shape": [4, 4, 2, 1]}
+    config = tiny_draft(tmp_path, num_layers=2, longspec_config=shape)
+    data = json.loads((tmp_path / "config.json").read_text())
+    assert data["speculators_model_type"] == data["speculators_config"]["algorithm"] == "glide"
+    methods = data["speculators_config"]["proposal_methods"]
+    assert methods == [{"proposal_type": "greedy", "speculative_tokens": 4}]
+    assert data["speculators_config"]["default_proposal_method"] == methods[0]["proposal_type"]
+    assert data["speculators_config"]["verifier"] == {"name_or_path": "tiny", "architectures": []}
+    layer = data["transformer_layer_config"]
+    assert (layer["model_type"], layer["num_hidden_layers"], layer["hidden_size"]) == (
+        "llama",
+        2,
+        48,
+    )
+    data["speculators_config"]["verifier"]["name_or_path"] = "elsewhere"
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    assert GlideConfig.from_pretrained(tmp_path) == config
+
+
+def test_the_layer_config_is_a_targets_config(tmp_path: Path) -> None:
+    config = tiny_config()
+    rope = RotaryConfig(theta=1000.0, factor=4.0)
+    target = config.target.model_copy(update={"rope": rope})
+    layer = layer_config(config.model_copy(update={"target": target}))
+    assert TargetConfig.from_transformers(layer, "tiny") == target
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"num_layers": 3}, "num_layers=3"), ({"temperature": 0.0}, "temperature=0.0")],
+)
+def test_bad_values_in_the_config(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    tiny_draft(tmp_path)
+    data = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**data, **change}))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_glide(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_layers_are_named_apart(tmp_path: Path) -> None:
+    config = tiny_draft(tmp_path, num_layers=2)
+    _, state = load_glide(tmp_path)
+    second = {name.removeprefix("more.0.") for name in state if name.startswith("more.0.")}
+    assert second == set(expected_shapes(tiny_config())) - {"hidden_proj.weight", "draft_vocab"}
+    assert config.num_layers == 2

@@ -59,10 +59,10 @@ def drafted(
     return proposer, context
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one layer", "two layers"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     draft = tmp_path_factory.mktemp("draft")
-    tiny_draft(draft, window=512)
+    tiny_draft(draft, window=512, num_layers=request.param)
     return draft
 
 
@@ -76,7 +76,8 @@ def test_memory_does_not_grow_from_512_to_8192_tokens(folder: Path) -> None:
             proposer.forget("one")
             proposer.propose(context)  # prefill of the window and a tree
         made.append(seen.largest)
-    assert held[0] == held[1] == held[2] == 2 * 4 * KV_HEADS * (513 + sum(SHAPE)) * DIM
+    heads = proposer.config.num_layers * KV_HEADS
+    assert held[0] == held[1] == held[2] == 2 * 4 * heads * (513 + sum(SHAPE)) * DIM
     assert made[0] == made[1] == made[2]
     assert made[0] < 2 * 513 * HIDDEN
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from proposers.base import DraftContext, TargetShape
 from proposers.glide.config import GlideConfig
 from proposers.glide.proposer import GlideProposer
+from proposers.tree import DraftTrees
 
 from .tiny import DIM, HEADS, HIDDEN, KV_HEADS, VOCAB, DenseKV, tiny_draft, tiny_state, tiny_target
 
@@ -26,6 +28,33 @@ def rope(x: Tensor, position: int, theta: float = 1000.0) -> Tensor:
     return x * cos + torch.cat([-x[..., half:], x[..., :half]], -1) * sin
 
 
+def plain_block(
+    w: dict[str, Tensor], eps: float, h: Tensor, window: Tensor, first: int, target: DenseKV
+) -> Tensor:
+    """One block at the last token of ``window``, embeddings from position ``first`` on."""
+    at = first + len(window) - 1
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return F.rms_norm(x, (HIDDEN,), w[f"{name}.weight"], eps)
+
+    def project(x: Tensor, name: str) -> Tensor:
+        return F.linear(x, w[f"{name}.weight"], w.get(f"{name}.bias"))
+
+    normed = norm(window, "input_layernorm")
+    keys = project(normed, "self_attn.k_proj").view(-1, KV_HEADS, DIM)
+    keys = torch.stack([rope(k, first + i) for i, k in enumerate(keys)])
+    values = project(normed, "self_attn.v_proj").view(-1, KV_HEADS, DIM)
+    q = project(norm(h, "input_layernorm"), "self_attn.q_proj").view(HEADS, DIM)
+    own = DenseKV([keys], [values]).attend(rope(q, at)[None, None])[0, 0]
+    a = h + project(own.flatten(), "self_attn.o_proj")
+    q = project(norm(a, "post_self_attention_layernorm"), "cross_attn.q_proj").view(HEADS, DIM)
+    seen = target.attend(rope(q, at)[None, None])[0, 0]
+    b = a + project(seen.flatten(), "cross_attn.o_proj")
+    m = norm(b, "post_cross_attention_layernorm")
+    gated = F.silu(project(m, "mlp.gate_proj")) * project(m, "mlp.up_proj")
+    return b + project(gated, "mlp.down_proj")
+
+
 def plain_row(
     config: GlideConfig, text: list[int], state: Tensor, kv: DenseKV, request: int
 ) -> Tensor:
@@ -34,36 +63,21 @@ def plain_row(
     at = len(text) - 1
     embed = target.embedding[torch.tensor(text)]
 
-    def norm(x: Tensor, name: str) -> Tensor:
-        return F.rms_norm(x, (HIDDEN,), w[f"{name}.weight"], eps)
-
-    def project(x: Tensor, name: str) -> Tensor:
-        return F.linear(x, w[f"{name}.weight"], w.get(f"{name}.bias"))
-
-    h = embed[-1]
+    y = embed[-1]
     if config.hidden_state_input:
-        both = [F.rms_norm(v, (HIDDEN,), eps=eps) for v in (h, state)]
-        h = h + F.linear(torch.cat(both), w["hidden_proj.weight"])
+        both = [F.rms_norm(v, (HIDDEN,), eps=eps) for v in (y, state)]
+        y = y + F.linear(torch.cat(both), w["hidden_proj.weight"])
     first = max(0, at - config.window)
-    normed = norm(embed[first:], "input_layernorm")
-    keys = project(normed, "self_attn.k_proj").view(-1, KV_HEADS, DIM)
-    keys = torch.stack([rope(k, first + i) for i, k in enumerate(keys)])
-    values = project(normed, "self_attn.v_proj").view(-1, KV_HEADS, DIM)
-    q = project(norm(h, "input_layernorm"), "self_attn.q_proj").view(HEADS, DIM)
-    dense = DenseKV([keys], [values])
-    a = h + project(dense.attend(rope(q, at)[None, None])[0, 0].flatten(), "self_attn.o_proj")
-    q = project(norm(a, "post_self_attention_layernorm"), "cross_attn.q_proj").view(HEADS, DIM)
     one = DenseKV([kv.keys[request]], [kv.values[request]])
-    b = a + project(one.attend(rope(q, at)[None, None])[0, 0].flatten(), "cross_attn.o_proj")
-    m = norm(b, "post_cross_attention_layernorm")
-    gated = F.silu(project(m, "mlp.gate_proj")) * project(m, "mlp.up_proj")
-    y = b + project(gated, "mlp.down_proj")
+    for prefix in ("", "more.0.")[: config.num_layers]:
+        weights = {k.removeprefix(prefix): v for k, v in w.items() if k.startswith(prefix)}
+        y = plain_block(weights, eps, y, embed[first:], first, one)
     if config.final_norm:
         y = F.rms_norm(y, (HIDDEN,), target.final_norm, eps)
     head = target.head
     if config.draft_vocab_size is not None:
         head = head[w["draft_vocab"]]
-    return F.linear(y, head).log_softmax(-1)
+    return (F.linear(y, head) / config.temperature).log_softmax(-1)
 
 
 def context(lengths: list[int], seed: int, budget: int = 128) -> DraftContext:
@@ -87,6 +101,7 @@ VARIANTS = [
     {},
     {"hidden_state_input": False, "final_norm": False, "attention_bias": True},
     {"draft_vocab_size": None, "window": 3},
+    {"num_layers": 2, "window": 5, "temperature": 3.0},
 ]
 
 
@@ -181,6 +196,12 @@ def test_budget_and_probability_floor(draft: Path) -> None:
         ({"shape": [4]}, r"shape=\[4\] is unknown to proposer 'glide'"),
         ({"min_probability": 1.5}, "min_probability=1.5"),
         ({"min_probability": "low"}, "min_probability='low'"),
+        ({"nodes": 0}, "nodes=0: allowed are whole numbers from 1 to 128"),
+        ({"nodes": 129}, "nodes=129"),
+        ({"nodes": 2.5}, "nodes=2.5"),
+        ({"nodes": 16, "tree_shape": [2000]}, "2000 nodes; at most 1024"),
+        ({"temperature": 0}, "temperature=0: allowed are numbers above 0"),
+        ({"temperature": "warm"}, "temperature='warm'"),
     ],
 )
 def test_bad_options(draft: Path, options: dict[str, object], message: str) -> None:
@@ -197,3 +218,67 @@ def test_another_target_is_refused(draft: Path) -> None:
 def test_a_draft_is_needed() -> None:
     with pytest.raises(ValueError, match=r'as "model" \(vLLM\)'):
         GlideProposer(None, {})
+
+
+def paths(trees: DraftTrees, b: int) -> dict[tuple[int, ...], float]:
+    """The scores of all paths of a tree."""
+    found: list[tuple[int, ...]] = []
+    for token, parent in zip(
+        *(part[b].tolist() for part in (trees.tokens, trees.parents)), strict=True
+    ):
+        found.append((*(found[parent] if parent >= 0 else ()), token))
+    scores = trees.log_probs[b].tolist()
+    return dict(list(zip(found, scores, strict=True))[: int(trees.sizes[b])])
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 7, 20])
+def test_only_the_likeliest_paths_are_kept(draft: Path, nodes: int) -> None:
+    asked, shape = context([30, 12, 5], seed=4), [4, 5, 3, 2]
+    whole = bound(draft, {"tree_shape": shape}).propose(asked)
+    proposer = bound(draft, {"tree_shape": shape, "nodes": nodes})
+    kept = proposer.propose(asked)
+    assert proposer.max_nodes == min(nodes, sum(shape)) == int(kept.sizes.max())
+    assert proposer.max_depth == min(nodes, len(shape))
+    for b in range(3):
+        best = sorted(paths(whole, b).values(), reverse=True)[:nodes]
+        chosen = paths(kept, b)
+        assert sorted(chosen.values(), reverse=True) == pytest.approx(best, abs=1e-4)
+        assert all(path[:-1] in chosen for path in chosen if len(path) > 1)
+
+
+def test_forwards_that_cannot_matter_are_not_made(draft: Path) -> None:
+    """At nearly even odds five of six first tokens beat any pair, which the second level shows."""
+    proposer = bound(draft, {"tree_shape": [6, 1, 1, 1, 1], "nodes": 5, "temperature": 1e3})
+    calls: list[int] = []
+    best = proposer.model.best
+
+    def counted(*args: object) -> object:
+        calls.append(1)
+        return best(*args)  # type: ignore[arg-type]
+
+    proposer.model.best = counted  # type: ignore[assignment, method-assign]
+    proposer.propose(context([20], seed=1))
+    assert len(calls) == 2
+
+
+def test_temperature_flattens_and_keeps_the_order(draft: Path) -> None:
+    asked = context([30], seed=4)
+    own = bound(draft, {"tree_shape": [5], "temperature": 1.0}).propose(asked)
+    warm = bound(draft, {"tree_shape": [5], "temperature": 4.0}).propose(asked)
+    assert torch.equal(own.tokens, warm.tokens)
+    falls = own.log_probs[:, :-1] - own.log_probs[:, 1:]
+    torch.testing.assert_close(warm.log_probs[:, :-1] - warm.log_probs[:, 1:], falls / 4)
+
+
+GOLDEN = Path(__file__).with_name("golden.json")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_one_layer_drafts_propose_what_they_always_did(tmp_path: Path, number: int) -> None:
+    """Trees stored before there were two layers, budgets and temperatures."""
+    tiny_draft(tmp_path, **VARIANTS[number])
+    trees = bound(tmp_path, {"tree_shape": [3, 3, 2]}).propose(context([21, 9], seed=11))
+    stored = json.loads(GOLDEN.read_text())[number]
+    assert trees.tokens.tolist() == stored["tokens"]
+    assert trees.parents.tolist() == stored["parents"]
+    torch.testing.assert_close(trees.log_probs, torch.tensor(stored["scores"]))

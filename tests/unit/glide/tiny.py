@@ -27,7 +27,8 @@ def tiny_config(**changes: object) -> GlideConfig:
         max_position_embeddings=512,
         rope=RotaryConfig(theta=1000.0),
     )
-    return GlideConfig(target=target, **{"window": 16, "draft_vocab_size": 40, **changes})  # type: ignore[arg-type]
+    values = {"target": target, "window": 16, "draft_vocab_size": 40, **changes}
+    return GlideConfig(**values)  # type: ignore[arg-type]
 
 
 def tiny_state(config: GlideConfig, seed: int = 0) -> dict[str, Tensor]:

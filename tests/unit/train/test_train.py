@@ -1,138 +1,176 @@
-"""A whole run on a tiny target: it learns, exports, resumes, and its draft serves."""
+"""A whole run on a tiny target: it learns, exports, and its draft computes what serving does."""
 
-import random
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from proposers.glide.checkpoint import load_glide
-from proposers.glide.layer import rotary_tables
-from proposers.train import step
+from proposers.glide.checkpoint import VOCABULARY, load_glide
+from proposers.glide.layer import rotary_tables, rotate
 from proposers.train.__main__ import main
-from proposers.train.data import Batch
-from proposers.train.run import Trainer
-from proposers.train.settings import TrainSettings
-from proposers.train.simulate import acceptance_length
-from proposers.train.step import attend, states
-from proposers.train.target import TargetWeights
+from proposers.train.trainer.attention import attend
+from proposers.train.trainer.batches import Batch, Piece, pack
+from proposers.train.trainer.data import Sequence
+from proposers.train.trainer.run import train
+from proposers.train.trainer.trainer import Trainer
 
-from .tiny import write_shard, write_target
-
-
-def settings(folder: Path, **more: object) -> TrainSettings:
-    for number in range(2):
-        write_shard(folder / "features", number)
-    write_target(folder / "target")
-    values = {
-        "target": folder / "target",
-        "features": folder / "features",
-        "out": folder / "draft",
-        "state": folder / "state",
-        "draft_vocab": 30,
-        "batch_tokens": 200,
-        "minutes": 0.02,
-    }
-    return TrainSettings.read(None, {**values, **more})
+from .training import settings, trainer
 
 
-@torch.no_grad()
-def rows_of(
-    trainer: Trainer, batch: Batch, lags: torch.Tensor, shift: torch.Tensor | None = None
-) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        return trainer.model.rows(batch, lags, shift)
+def one_batch(run: Trainer) -> Batch:
+    """Two pieces, the first of which begins in the midst of its sequence."""
+    first, second = run.data.train[:2]
+    pieces = [Piece(first, 14, 19), Piece(second, 7, 12)]
+    return pack(run.data, pieces, run.model.reach)
 
 
-def test_a_run_exports_a_draft_and_is_finished_when_started_again(tmp_path: Path) -> None:
-    options = settings(tmp_path)
-    Trainer(options).train()
-    config, state = load_glide(tmp_path / "draft")
-    assert config.draft_vocab_size == 30
-    assert state["draft_vocab"].tolist() == sorted(set(state["draft_vocab"].tolist()))
-    again = Trainer(options)
-    assert again.progress == 1.0
-    assert again.steps > 0
-    assert (tmp_path / "state" / "curves.csv").exists()
+def randomise(run: Trainer) -> None:
+    torch.manual_seed(5)
+    for p in run.copy.parameters():
+        p.data += 0.1 * torch.randn_like(p)
 
 
-def test_the_loss_falls(tmp_path: Path) -> None:
-    trainer = Trainer(settings(tmp_path, minutes=100.0, warmup=0.0, learning_rate=3e-3))
-    batch = next(trainer.data.epoch(200, random.Random(0)))
-    losses = [trainer._step(batch) for _ in range(30)]
-    assert losses[-1] < losses[0]
+def served(run: Trainer, sequence: Sequence, at: int, lag: int) -> Tensor:
+    """The head's input ``[H]`` as a server would compute it, from whole sequences."""
+    rows, model, target = run.data.rows(sequence), run.model, run.config.target
+    x = F.embedding(rows["tokens"].long(), model.embedding)[None]
+    places = sequence.places(0, x.shape[1])
+    tables = rotary_tables(target.rope, places, target.head_dim, x.dtype)
+    blocks = [t.chunk(run.config.num_layers, dim=-2) for t in run.copy.self_kv(x, *tables)]
+    own = slice(max(0, at - run.config.window), at + 1)
+    known = slice(0, at - lag + 1)
+    y = run.copy(
+        x[:, at : at + 1],
+        run.copy.fuse(x[:, at : at + 1], rows["hidden"][None, at - lag : at - lag + 1].to(x.dtype)),
+        *(table[None, at : at + 1] for table in tables),
+        lambda q, _k, _v, block: attend(q, *(t[block][:, own] for t in blocks), ones(own)),
+        lambda q: attend(q, *(rows[n][None, known] for n in ("keys", "values")), ones(known)),
+    )
+    if run.config.final_norm:
+        y = F.rms_norm(y, y.shape[-1:], model.final_norm, target.rms_norm_eps)
+    return y[0, 0]
+
+
+def ones(span: slice) -> Tensor:
+    return torch.ones(1, 1, span.stop - span.start, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"layers": 2}, {"final_norm": False, "hidden_state_input": False}, {"draft_vocab": 0}],
+    ids=str,
+)
+def test_training_and_serving_compute_the_same_rows(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    run = trainer(tmp_path, torch.float32, **options)
+    randomise(run)
+    drawn = torch.tensor([1, 2, 3, 4, 5, 1, 1, 5, 2, 2])
+    with torch.no_grad():
+        rows = run.model.rows(one_batch(run), drawn)
+        for row, at in zip((0, 4, 5, 7), (14, 18, 7, 9), strict=True):
+            sequence = run.data.train[row // 5]
+            expected = served(run, sequence, at, int(drawn[row]))
+            torch.testing.assert_close(rows[row], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_lagging_query_reads_nothing_newer(tmp_path: Path) -> None:
-    trainer = Trainer(settings(tmp_path))
-    torch.nn.init.normal_(trainer.layer.hidden_proj.weight, std=0.1)
-    batch = next(trainer.data.epoch(200, random.Random(0)))
+    run = trainer(tmp_path, torch.float32)
+    randomise(run)
+    batch = one_batch(run)
     lags = torch.full_like(batch.positions, 3)
-    before = rows_of(trainer, batch, lags)
-    at = int(batch.positions[0, 5])
-    for rows in (batch.keys, batch.values, batch.hidden):
-        rows[0, at - 2 :] = 7.0
-    after = rows_of(trainer, batch, lags)
-    torch.testing.assert_close(after[0, :6], before[0, :6])
-    batch.hidden[0, at - 3] = 9.0
-    assert not torch.allclose(rows_of(trainer, batch, lags)[0, 5], before[0, 5])
+    with torch.no_grad():
+        before = run.model.rows(batch, lags)
+        batch.keys[15:19], batch.values[15:19] = 7.0, 7.0  # position 15 and later
+        batch.hidden[batch.token_positions >= 15] = 7.0
+        after = run.model.rows(batch, lags)
+    torch.testing.assert_close(after[:4], before[:4])  # positions 14 to 17 know up to 14
+    assert not torch.allclose(after[4], before[4])
 
 
-def test_training_and_serving_compute_the_same_row(tmp_path: Path) -> None:
-    trainer = Trainer(settings(tmp_path))
-    torch.nn.init.normal_(trainer.layer.hidden_proj.weight, std=0.1)
-    batch = next(trainer.data.epoch(200, random.Random(0)))
-    lags = torch.ones_like(batch.positions)
-    expected = rows_of(trainer, batch, lags)[0, 0]
-    at = int(batch.positions[0, 0])
-    layer, target = trainer.layer, trainer.config.target
-    x = trainer.model.embedding[batch.tokens[:1].long()].float()
-    tables = rotary_tables(target.rope, torch.arange(x.shape[1]), target.head_dim, x.dtype)
-    keys, values = layer.self_kv(x, *tables)
-    here = torch.tensor([[at]])
-    everything = torch.ones(1, 1, 1, dtype=torch.bool)
-    row = states(x, here)
-    y = layer(
-        row,
-        layer.fuse(row, batch.hidden[:1, at - 1 : at].float()),
-        *(table[here] for table in tables),
-        lambda q, *_: attend(q, keys[:, : at + 1], values[:, : at + 1], everything),
-        lambda q: attend(q, batch.keys[:1, :at], batch.values[:1, :at], everything),
-    )
-    eps = target.rms_norm_eps
-    y = torch.nn.functional.rms_norm(y, y.shape[-1:], trainer.model.final_norm, eps)
-    torch.testing.assert_close(y[0, 0], expected, rtol=2e-2, atol=2e-2)
+def test_moving_all_positions_changes_nothing_but_past_anchors_does(tmp_path: Path) -> None:
+    run = trainer(tmp_path, torch.float32)
+    randomise(run)
+    target, s = run.config.target, run.data.train[1]
+    rows, lags = {}, torch.tensor([1, 2, 3, 4, 5])
+    for anchor, shift in ((0, 0), (0, 37), (4, 37)):
+        moved = Sequence(**{**vars(s), "anchor": anchor, "shift": shift})
+        batch = pack(run.data, [Piece(moved, 7, 12)], run.model.reach)
+        by = moved.places(0, 12) - torch.arange(12)
+        tables = rotary_tables(target.rope, by, target.head_dim, torch.float32)
+        batch.keys.copy_(rotate(batch.keys.float(), *tables))
+        with torch.no_grad():
+            rows[anchor, shift] = run.model.rows(batch, lags)
+    torch.testing.assert_close(rows[0, 37], rows[0, 0], rtol=0.05, atol=0.05)
+    assert (rows[4, 37] - rows[0, 0]).abs().mean() > 3 * (rows[0, 37] - rows[0, 0]).abs().mean()
 
 
-def test_simulated_al_counts_as_greedy_serving_would(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"top_k": 5}, {"weighting": "reach", "optimizer": "adamw"}, {"layers": 2}],
+    ids=str,
+)
+def test_the_loss_falls(tmp_path: Path, options: dict[str, object]) -> None:
+    run = trainer(tmp_path, epochs=1000.0, warmup=0.0, learning_rate=5e-3, **options)
+    groups = next(run.steps())
+    losses = [run.step(groups)[0] for _ in range(25)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_run_exports_a_draft_and_is_finished_when_started_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--target", str(tmp_path / "target"), "--data", str(tmp_path), "--epochs", "0.5"]
+    options += ["--draft-vocab", "30", "--batch-tokens", "100"]
+    settings(tmp_path)
+    assert main(["train", *options]) == 0
+    assert "top1_lag5" in capsys.readouterr().out
+    config, state = load_glide(tmp_path / "draft")
+    assert config.draft_vocab_size == 30
+    assert state[VOCABULARY].tolist() == sorted(set(state[VOCABULARY].tolist()))
+    assert len((tmp_path / "state" / "curves.csv").read_text().splitlines()) == 2
+    before = (tmp_path / "draft" / "model.safetensors").stat().st_mtime_ns
+    assert main(["train", *options]) == 0
+    assert "goes on after step" in capsys.readouterr().err
+    assert (tmp_path / "draft" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_clock_ends_a_run(tmp_path: Path) -> None:
+    run = trainer(tmp_path, minutes=0.01)
+    train(run)
+    assert run.progress == 1
+    assert 0.6 <= run.done.seconds < 5
+    assert run.done.epoch > 0
+
+
+def test_other_features_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"top_k=6: .* hold 5 logits"):
+        trainer(tmp_path, top_k=6)
     options = settings(tmp_path)
-    Trainer(options).train()
-    data = Trainer(options).data
-    weights = TargetWeights(options.target)
-    value = acceptance_length(options.out, weights, data, data.train[:6], [2, 2])
-    assert 1.0 <= value <= 3.0
+    path = tmp_path / "target" / "config.json"
+    path.write_text(path.read_text() + "\n")
+    with pytest.raises(ValueError, match="were made of tiny") as caught:
+        Trainer(options)
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("key", "value"), [("hard", 2.0), ("minutes", -1), ("learning_rat", 1)])
-def test_wrong_settings_are_refused_in_one_line(tmp_path: Path, key: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("hard", 2.0), ("minutes", -1), ("layers", 3), ("schedule", "step"), ("learning_rat", 1)],
+)
+def test_wrong_settings_are_refused_in_one_line(tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(ValueError, match=key) as caught:
         settings(tmp_path, **{key: value})
     assert "\n" not in str(caught.value)
 
 
+def test_reach_needs_weights_that_do_not_rise(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="weights that do not rise"):
+        settings(tmp_path, weighting="reach", lag_weights=[0.1, 0.9])
+
+
 def test_the_command_line_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--minutes", "1"]) == 2
-    assert capsys.readouterr().err.startswith("train: target: Field required")
-
-
-def test_moving_all_tokens_together_changes_nothing_but_past_anchors_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = Trainer(settings(tmp_path, anchor_offset=50))
-    batch = next(trainer.data.epoch(200, random.Random(0)))
-    lags = torch.ones_like(batch.positions)
-    shift = torch.full((len(lags), 1), 37)
-    plain, anchored = rows_of(trainer, batch, lags), rows_of(trainer, batch, lags, shift)
-    monkeypatch.setattr(step, "ANCHORS", 0)
-    together = rows_of(trainer, batch, lags, shift)
-    assert (anchored - plain).abs().mean() > 3 * (together - plain).abs().mean()
+    assert main(["train", "--minutes", "1"]) == 2
+    assert capsys.readouterr().err.startswith("train: error: target is missing")

@@ -1,10 +1,15 @@
-"""A tiny target on disk and feature shards with made-up contents."""
+"""A tiny target on disk and a feature folder with made-up contents."""
 
+import hashlib
 import json
+from itertools import count
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+
+from proposers.train.features.shards import KEEP, Source, bytes_per_token, held_out
+from proposers.train.features.writer import Features, Writer
 
 SIZES = {
     "model_type": "llama",
@@ -19,6 +24,12 @@ SIZES = {
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-5,
 }
+CONFIG = json.dumps(SIZES)
+
+
+def embedding() -> torch.Tensor:
+    """The target's embedding, which is its head as well: ``[50, 16]``."""
+    return torch.randn(50, 16, generator=torch.Generator().manual_seed(4))
 
 
 def write_target(folder: Path) -> Path:
@@ -26,7 +37,7 @@ def write_target(folder: Path) -> Path:
     torch.manual_seed(3)
     hidden, inner, kv = 16, 24, 8
     tensors = {
-        "model.embed_tokens.weight": torch.randn(50, hidden),
+        "model.embed_tokens.weight": embedding(),
         "model.norm.weight": torch.ones(hidden),
     }
     for layer in range(2):
@@ -46,25 +57,37 @@ def write_target(folder: Path) -> Path:
             tensors[f"{p}{norm}.weight"] = torch.ones(hidden)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.bfloat16() for k, v in tensors.items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(SIZES))
+    (folder / "config.json").write_text(CONFIG)
     return folder
 
 
-def write_shard(folder: Path, number: int, sequences: int = 12) -> None:
-    """Sequences of 20 to 40 tokens, prompts of 8."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_shard(folder: Path, number: int, sequences: int = 12, top: int = 0) -> None:
+    """Sequences of 20 to 40 tokens, prompts of 8; every 24th is held out. Twice is as once."""
+    if (folder / f"shard-{number:05d}.safetensors").exists():
+        return
     generator = torch.Generator().manual_seed(number)
-    lengths = torch.randint(20, 41, (sequences,), generator=generator)
-    total = int(lengths.sum())
-    save_file(
-        {
-            "tokens": torch.randint(0, 50, (total,), dtype=torch.int32, generator=generator),
-            "offsets": torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)]).int(),
-            "prompt_len": torch.full((sequences,), 8, dtype=torch.int32),
-            "greedy": torch.ones(sequences, dtype=torch.int32),
-            "keys": torch.randn(total, 2, 4, generator=generator).bfloat16(),
-            "values": torch.randn(total, 2, 4, generator=generator).bfloat16(),
-            "hidden": torch.randn(total, 16, generator=generator).bfloat16(),
-        },
-        folder / f"shard-{number:05d}.safetensors",
-    )
+    source = Source(name="tiny", config_sha256=hashlib.sha256(CONFIG.encode()).hexdigest())
+    with Writer(folder, source, bytes_per_token(2, 4, 16, top), top, 10**9) as writer:
+        for i in range(sequences):
+            writer.add(_sequence(_name(number, i), i, top, generator))
+
+
+def _name(number: int, i: int) -> str:
+    """An id of which the hash holds out every 24th sequence of a shard, the first included."""
+    names = (f"{number}-{i}-{j}" for j in count())
+    return next(name for name in names if held_out(name) == (i % KEEP == 0))
+
+
+def _sequence(name: str, i: int, top: int, generator: torch.Generator) -> Features:
+    length = int(torch.randint(20, 41, (1,), generator=generator))
+    rows = {
+        "keys": torch.randn(length, 2, 4, generator=generator),
+        "values": torch.randn(length, 2, 4, generator=generator),
+        "hidden": torch.randn(length, 16, generator=generator).bfloat16(),
+    }
+    if top:
+        logits = (rows["hidden"] @ embedding().bfloat16().T).float()
+        rows["log_norm"] = logits.logsumexp(-1)
+        rows["top_logits"], rows["top_tokens"] = logits.topk(top)
+    tokens = torch.randint(0, 50, (length,), generator=generator).tolist()
+    return Features(name, ("code", "chat")[i % 2], tokens, 8, greedy=True, rows=rows)

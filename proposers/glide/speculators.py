@@ -1,0 +1,64 @@
+"""Metadata that other people's tools look for in a draft's ``config.json``.
+
+The format is that of vLLM's ``speculators`` library (0.9): what drafts, for which verifier, how
+many tokens a step. Neither engine takes another path for it: vLLM looks for ``speculators_config``
+in the folder given as the *target* only, SGLang keeps unknown keys as attributes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import GlideConfig
+
+FORMAT_VERSION = "0.9.0"
+ALGORITHM = "glide"
+FIELDS = (
+    "architectures",
+    "speculators_model_type",
+    "speculators_version",
+    "speculators_config",
+    "transformer_layer_config",
+)
+"""Keys written beside the config's own; they follow from those, so reading skips them."""
+
+
+def speculators_fields(config: GlideConfig) -> dict[str, Any]:
+    """The values of :data:`FIELDS`.
+
+    ``speculative_tokens`` is the depth of the default tree, the most tokens a step may have
+    accepted; ``greedy`` is the only proposal type the library knows.
+    """
+    deepest = config.max_lag - 1 or 1  # what training saw
+    depth = len(config.longspec_config.get("tree_shape") or range(deepest))
+    proposal = {"proposal_type": "greedy", "speculative_tokens": depth}
+    target = config.target
+    values = (
+        ["GlideDraft"],
+        ALGORITHM,
+        FORMAT_VERSION,
+        {
+            "algorithm": ALGORITHM,
+            "proposal_methods": [proposal],
+            "default_proposal_method": "greedy",
+            "verifier": {"name_or_path": target.name, "architectures": list(target.architectures)},
+        },
+        layer_config(config),
+    )
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def layer_config(config: GlideConfig) -> dict[str, Any]:
+    """The draft's layers in the words of a Llama ``config.json``."""
+    rope = config.target.rope
+    kind = "default" if rope.factor == 1.0 else "linear"
+    factor = {} if rope.factor == 1.0 else {"factor": rope.factor}
+    return {
+        "model_type": "llama",
+        **config.target.model_dump(exclude={"name", "architectures", "rope"}),
+        "num_hidden_layers": config.num_layers,
+        "hidden_act": "silu",
+        "attention_bias": config.attention_bias,
+        "rope_parameters": {"rope_type": kind, "rope_theta": rope.theta, **factor},
+    }

@@ -1,0 +1,1 @@
+"""Let a target answer prompts: `python -m proposers.train answers --help`."""

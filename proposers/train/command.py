@@ -1,0 +1,72 @@
+"""What the commands share: options made from a section's fields, errors in one line, Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+
+from .recipe import Section
+
+Settings = TypeVar("Settings", bound=Section)
+
+
+def run_command(
+    settings: type[Settings], work: Callable[[Settings], None], argv: list[str], doc: str | None
+) -> int:
+    """Read the options, do the work.
+
+    Returns:
+        the exit status: 0, 2 for a user's mistake (``ValueError``), 130 after Ctrl-C.
+    """
+    given = {
+        k: v for k, v in vars(_parser(settings, doc).parse_args(argv)).items() if v is not None
+    }
+    recipe = given.pop("recipe", None)
+    try:
+        work(settings.read(recipe, {k: _value(settings, k, v) for k, v in given.items()}))
+    except ValueError as error:
+        print(f"{settings.section}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{settings.section}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser(settings: type[Section], doc: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m proposers.train {settings.section}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        help=f"YAML file whose {settings.section}: section sets defaults",
+    )
+    for name, field in settings.model_fields.items():
+        text = field.description or ""
+        if field.is_required():
+            text += " (required)"
+        elif "(default" not in text:
+            text += f" (default: {field.default})"
+        flag = field.annotation is bool
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if flag else {}
+        parser.add_argument(f"--{name.replace('_', '-')}", help=text.replace("%", "%%"), **switch)
+    return parser
+
+
+def _value(settings: type[Section], name: str, text: str) -> Any:
+    """Text for fields that hold text, else what YAML reads (numbers, lists, true, null)."""
+    kind = settings.model_fields[name].annotation
+    if {str, Path} & {kind, *get_args(kind)}:
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

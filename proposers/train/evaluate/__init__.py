@@ -1,0 +1,1 @@
+"""How well a draft proposes, measured on stored answers: ``python -m proposers.train evaluate``."""

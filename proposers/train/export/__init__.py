@@ -1,0 +1,1 @@
+"""`export`: drafts in the layout of the published LongSpec checkpoints, and back."""

@@ -1,0 +1,129 @@
+"""Train a draft on the features of its target.
+
+    python -m proposers.train train --target MODEL
+    torchrun --nproc-per-node 2 -m proposers.train train --target MODEL
+
+Reads DATA/features, which may still be growing, and writes the draft to DATA/draft and the curves
+to DATA/state, again and again while it trains. The same command goes on where it was stopped;
+several processes of torchrun do the same steps as one with as many micro-batches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..command import run_command
+from ..features.forward import pick, read_config
+from .distributed import Processes
+from .settings import TrainSettings
+from .trainer import Trainer
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of ``malloc.h``."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    return run_command(TrainSettings, work, argv, __doc__)
+
+
+def work(settings: TrainSettings) -> None:
+    """Train to the end of the run."""
+    read_config(settings.target, settings.target_name)
+    device, dtype = pick(settings.device, settings.dtype)
+    torch.set_num_threads(settings.threads)
+    _keep_freed_memory()
+    with Processes.join(device) as processes:
+        trainer = Trainer(settings, processes, dtype)
+        if processes.rank == 0 and trainer.done.steps:
+            _say(f"goes on after step {trainer.done.steps} ({trainer.progress:.0%} of the run)")
+        train(trainer)
+
+
+def train(trainer: Trainer) -> None:
+    """All steps that are left, with a test every ``save_minutes`` and at the end.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when the step is done and the state saved.
+    """
+    speaks = trainer.processes.rank == 0
+    pause = trainer.settings.save_minutes * 60
+    losses: list[float] = []
+    tested = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with (
+        Progress(*columns, console=console, disable=not speaks) as bar,
+        _interrupts() as interrupts,
+    ):
+        task = bar.add_task("train", total=1.0)
+        for groups in trainer.steps():
+            loss, stopped = trainer.step(groups, bool(interrupts))
+            losses.append(loss)
+            bar.update(task, completed=trainer.progress, description=_about(trainer, losses))
+            if stopped:
+                if speaks:
+                    trainer.save()
+                raise KeyboardInterrupt
+            if speaks and time.monotonic() - tested > pause:
+                _report(trainer, losses)
+                losses, tested = [], time.monotonic()
+        if speaks and losses:
+            _report(trainer, losses)
+
+
+def _about(trainer: Trainer, losses: list[float]) -> str:
+    done, recent = trainer.done, losses[-20:]
+    return (
+        f"train: step {done.steps}, {done.positions:,} positions,"
+        f" {done.positions / max(done.seconds, 1e-9):,.0f}/s,"
+        f" loss {sum(recent) / len(recent):.3f}"
+    )
+
+
+def _report(trainer: Trainer, losses: list[float]) -> None:
+    row = trainer.test(sum(losses) / len(losses))
+    print({name: round(value, 4) for name, value in row.items()}, flush=True)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C; the second Ctrl-C does not wait for the step."""
+    seen: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep large freed blocks instead of returning them.
+
+    Each step needs the same ones again, which the kernel would have to clear: that was a sixth of
+    the time of a step on a CPU.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            mallopt(option, 2**30)
+
+
+def _say(text: str) -> None:
+    print(f"train: {text}", file=sys.stderr, flush=True)

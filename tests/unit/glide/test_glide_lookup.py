@@ -1,0 +1,108 @@
+"""GLIDE and lookup in one tree: who gets the nodes when they are limited."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longspec_plugin.options import LongSpecOptions
+from proposers.base import DraftContext
+from proposers.glide_lookup import GlideLookupProposer
+from proposers.tree import DraftTrees
+
+from .test_proposer import context, paths
+from .tiny import tiny_draft, tiny_target
+
+
+@pytest.fixture(scope="module")
+def draft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("draft")
+    tiny_draft(folder, temperature=4.0)
+    return folder
+
+
+def bound(draft: Path, **options: object) -> GlideLookupProposer:
+    proposer = GlideLookupProposer(draft, options)
+    proposer.bind(tiny_target())
+    return proposer
+
+
+def repeating(budget: int = 128) -> DraftContext:
+    """One request whose last three tokens occurred before, and one without any repetition."""
+    asked = context([16, 8], seed=6, budget=budget)
+    tokens = np.array([50, 1, 2, 3, 4, 5, 6, 7, 8, 9, 51, 52, 53, 1, 2, 3])
+    return replace(asked, token_ids=[tokens, np.arange(8)])
+
+
+def test_a_long_agreement_is_trusted(draft: Path) -> None:
+    proposer = bound(draft, lookup_shape=[1, 1, 1, 1])
+    asked = repeating()
+    found = proposer._trusted(proposer.lookup.propose(asked), asked)
+    assert found.token_lists() == [[4, 5, 6, 7], []]
+    expected = [math.log(3 / (3 + depth)) for depth in (1, 2, 3, 4)]
+    assert found.log_probs[0].tolist() == pytest.approx(expected)
+
+
+def test_all_is_kept_without_a_budget(draft: Path) -> None:
+    proposer = bound(draft, tree_shape=[3, 2], lookup_shape=[1, 1, 1, 1])
+    trees = proposer.propose(repeating())
+    glide = proposer.glide.propose(repeating())
+    assert proposer.max_nodes == 9
+    assert set(paths(trees, 0)) == set(paths(glide, 0)) | {(4,), (4, 5), (4, 5, 6), (4, 5, 6, 7)}
+    assert set(paths(trees, 1)) == set(paths(glide, 1))
+
+
+def competing(glide: DraftTrees, lookup: DraftTrees, nodes: int) -> set[tuple[int, ...]]:
+    """The likeliest paths of both in the first request; a path is as likely as its best end."""
+    scores = {**paths(lookup, 0), **paths(glide, 0)}
+    for path in sorted(scores, key=len, reverse=True):
+        if len(path) > 1:
+            scores[path[:-1]] = max(scores[path[:-1]], scores[path])
+    order = sorted(scores, key=lambda path: (-scores[path], len(path)))
+    return set(order[:nodes])
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 5, 8, 12])
+def test_the_merged_tree_keeps_to_the_budget(draft: Path, nodes: int) -> None:
+    options = {"tree_shape": [4, 4, 4], "lookup_shape": [1] * 5}
+    proposer, asked = bound(draft, **options, nodes=nodes), repeating()
+    trees = proposer.propose(asked)
+    assert proposer.max_nodes == nodes
+    assert int(trees.sizes.max()) <= nodes
+    glide = bound(draft, **options).glide.propose(asked)
+    lookup = proposer._trusted(proposer.lookup.propose(asked), asked)
+    chosen = paths(trees, 0)
+    assert set(chosen) == competing(glide, lookup, nodes)
+    for b in range(2):
+        assert all(path[:-1] in paths(trees, b) for path in paths(trees, b) if len(path) > 1)
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 5])
+def test_a_smaller_budget_of_the_step_wins(draft: Path, budget: int) -> None:
+    """Shared beginnings that GLIDE holds for unlikely do not lose their looked-up ends."""
+    proposer = bound(draft, tree_shape=[4, 4, 4], lookup_shape=[1] * 5, nodes=9)
+    trees = proposer.propose(repeating(budget))
+    assert int(trees.sizes.max()) <= budget
+    assert bool((trees.parents[trees.valid()] >= -1).all())
+    assert all(path[:-1] in paths(trees, 0) for path in paths(trees, 0) if len(path) > 1)
+
+
+def test_nodes_make_room_for_wide_trees(draft: Path) -> None:
+    wide = {"tree_shape": [60, 60], "lookup_shape": [10]}
+    with pytest.raises(ValueError, match=r"130 nodes together; at most 128 .*as nodes"):
+        GlideLookupProposer(draft, wide)
+    proposer = bound(draft, **wide, nodes=16)
+    assert proposer.max_nodes == 16
+    assert int(proposer.propose(repeating()).sizes.max()) == 16
+
+
+def test_a_null_takes_the_drafts_default_away(tmp_path: Path) -> None:
+    defaults = {"proposer": "glide_lookup", "tree_shape": [4, 4], "nodes": 3}
+    tiny_draft(tmp_path, longspec_config=defaults)
+    asked = {"method": "longspec", "model": str(tmp_path)}
+    assert LongSpecOptions.from_config(asked).build().max_nodes == 3
+    assert LongSpecOptions.from_config({**asked, "nodes": None}).build().max_nodes == 8 + 5

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 
@@ -64,7 +64,7 @@ def _parser(settings: type[Section], doc: str | None) -> argparse.ArgumentParser
 def _value(settings: type[Section], name: str, text: str) -> Any:
     """Text for fields that hold text, else what YAML reads (numbers, lists, true, null)."""
     kind = settings.model_fields[name].annotation
-    if {str, Path} & {kind, *get_args(kind)}:
+    if get_origin(kind) is not dict and {str, Path} & {kind, *get_args(kind)}:
         return text
     try:
         return yaml.safe_load(text)

@@ -1,10 +1,11 @@
-"""Which choice makes a better draft: variants of one training run, at equal time, in one table.
+"""Which choice makes a better draft: variants of one training run, at equal cost, in one table.
 
     python -m recipes.train.ablation --target DIR --features DIR --out DIR --minutes 20
 
-Every variant is trained for the same minutes on the same features and evaluated on the same
-held-out answers. Its difference to the base is paired by answer, with a bootstrap interval. Writes
-`ablation.md`, `ablation.csv` and `ablation.png`; a finished variant is not run again.
+Every variant is trained for the same minutes (or, where other work disturbs the clock, `--epochs`)
+on the same features and evaluated on the same held-out answers. Its difference to the base is
+paired by answer, with a bootstrap interval. Writes `ablation.md`, `ablation.csv` and
+`ablation.png`; a finished variant is not run again.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def draw(path: Path, outcomes: list[Outcome], base: Outcome) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--minutes", type=float, default=20.0, help="of training, for each")
+    options.add_argument("--minutes", type=float, default=20.0, help="of training, for each (20)")
+    options.add_argument("--epochs", type=float, help="equal passes over the data instead")
     options.add_argument(
         "--variants", type=Path, default=Path(__file__).with_name("variants.yaml"), help="YAML file"
     )
@@ -133,7 +135,8 @@ def main(argv: list[str] | None = None) -> int:
     args = options.parse_args(argv)
     try:
         base, variants = read_variants(args.variants, [n for n in args.only.split(",") if n])
-        shared = {**base, "minutes": args.minutes}
+        budget = {"epochs": args.epochs} if args.epochs else {"minutes": args.minutes}
+        shared = {**base, **budget}
         runs = [Run(BASE, shared)]
         runs += [Run(name, {**shared, **changes}) for name, changes in variants.items()]
         outcomes = lab(args).perform(runs, args.workers, _share)
@@ -146,8 +149,9 @@ def main(argv: list[str] | None = None) -> int:
     if not outcomes or outcomes[0].run.name != BASE:
         print("ablation: error: the base did not finish, see its log.txt", file=sys.stderr)
         return 1
+    amount = f"{args.epochs:g} epochs" if args.epochs else f"{args.minutes:g} minutes"
     about = (
-        f"{args.minutes:g} minutes of training for each; AL is simulated on"
+        f"{amount} of training for each; AL is simulated on"
         f" {outcomes[0].tree['all']['answers']} held-out answers, mean over answers."
     )
     write(args.out, about, outcomes, variants)
@@ -177,7 +181,9 @@ def lab(args: argparse.Namespace) -> Lab:
 
 def _share(run: Run, state: Path) -> float:
     rows = curves(state)
-    return min(1.0, rows[-1]["seconds"] / 60 / run.settings["minutes"]) if rows else 0.0
+    if not rows or "minutes" not in run.settings:
+        return 0.0
+    return min(1.0, rows[-1]["seconds"] / 60 / run.settings["minutes"])
 
 
 if __name__ == "__main__":

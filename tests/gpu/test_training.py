@@ -8,7 +8,6 @@ compiled FlexAttention; its masks are compared with dense ones in ``tests/unit/t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
 from pydantic import Field, field_validator
 
 from ...growth import check_shape
@@ -59,14 +58,6 @@ class EvaluateSettings(Section):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _parsed(cls, value: Any) -> Any:
-        try:
-            return yaml.safe_load(value) or {} if isinstance(value, str) else value
-        except yaml.YAMLError as error:
-            raise ValueError(" ".join(str(error).split())) from None
 
     @field_validator("shapes")
     @classmethod

@@ -74,19 +74,27 @@ class FeatureFolder:
         prompt_tail: the last so many prompt tokens are trained on too.
         held_out: so many greedy sequences, of those never trained on, are for tests.
         max_tokens: train on the first so many tokens only; 0 is all.
+        shards: look at the first so many shards for now; None is all there are.
 
     Raises:
         ValueError: in one line, if the folder holds nothing to train on, or a shard is broken.
     """
 
-    def __init__(self, folder: Path, prompt_tail: int, held_out: int, max_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        prompt_tail: int,
+        held_out: int,
+        max_tokens: int = 0,
+        shards: int | None = None,
+    ) -> None:
         self.folder, self.prompt_tail, self.max_tokens = folder, prompt_tail, max_tokens
         self.files: list[str] = []
         self.train: list[Sequence] = []
         self.kept: list[Sequence] = []
         self.tokens = 0
         self._open: OrderedDict[int, dict[str, Tensor]] = OrderedDict()
-        self.refresh()
+        self.refresh(shards)
         if not self.train:
             raise ValueError(f"{folder} holds no sequence to train on; make more features")
         self.held_out = [s for s in self.kept if s.greedy][:held_out]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ def start(
         hidden_state_input=settings.hidden_state_input,
         attention_bias="model.layers.0.self_attn.q_proj.bias" in weights.files,
         max_lag=len(settings.lag_weights),
-        longspec_config=_served(settings),
+        longspec_config=settings.serve,
     )
     torch.manual_seed(settings.seed)
     layer = GlideLayer(config)
@@ -108,7 +109,7 @@ def _from_draft(
     changed = {
         "target": shape,
         "max_lag": len(settings.lag_weights),
-        "longspec_config": {**found.longspec_config, **_served(settings)},
+        "longspec_config": _served(settings, found),
     }
     config = found.model_copy(update=changed)
     vocabulary = state.pop(VOCABULARY, None)
@@ -117,5 +118,8 @@ def _from_draft(
     return config, layer, vocabulary
 
 
-def _served(settings: TrainSettings) -> dict[str, object]:
-    return {"proposer": "glide", "tree_shape": settings.tree_shape}
+def _served(settings: TrainSettings, found: GlideConfig) -> dict[str, Any]:
+    """What was asked for, else what the draft says itself."""
+    if "serve" in settings.model_fields_set or not found.longspec_config:
+        return settings.serve
+    return found.longspec_config

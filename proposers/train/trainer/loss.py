@@ -17,7 +17,7 @@ from torch.autograd import Function
 
 CHUNK_BYTES = 16 * 2**20
 """Most bytes of a chunk's logits."""
-CHUNK_ROWS = 256
+CHUNK_ROWS = 512
 """Most rows of a chunk: more of them leave the cores' caches."""
 NEVER = -30.0
 """Log-probability of a token outside the draft vocabulary."""

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..command import run_command
 from ..features.forward import pick, read_config
+from . import state
 from .distributed import Processes
 from .settings import TrainSettings
 from .trainer import Trainer
@@ -58,42 +59,34 @@ def train(trainer: Trainer) -> None:
     """
     speaks = trainer.processes.rank == 0
     pause = trainer.settings.save_minutes * 60
-    losses: list[float] = []
     tested = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with (
-        Progress(*columns, console=console, disable=not speaks) as bar,
-        _interrupts() as interrupts,
-    ):
+    bar = Progress(*columns, console=Console(stderr=True), disable=not speaks)
+    with bar, _interrupts() as interrupts:
         task = bar.add_task("train", total=1.0)
+        bar.update(task, completed=trainer.progress)
         for groups in trainer.steps():
-            loss, stopped = trainer.step(groups, bool(interrupts))
-            losses.append(loss)
-            bar.update(task, completed=trainer.progress, description=_about(trainer, losses))
+            _, stopped = trainer.step(groups, bool(interrupts))
+            bar.update(task, completed=trainer.progress, description=_about(trainer.done))
             if stopped:
                 if speaks:
                     trainer.save()
                 raise KeyboardInterrupt
             if speaks and time.monotonic() - tested > pause:
-                _report(trainer, losses)
-                losses, tested = [], time.monotonic()
-        if speaks and losses:
-            _report(trainer, losses)
+                _report(trainer)
+                tested = time.monotonic()
+        if speaks and trainer.done.losses:  # steps that no test has seen
+            _report(trainer)
 
 
-def _about(trainer: Trainer, losses: list[float]) -> str:
-    done, recent = trainer.done, losses[-20:]
-    return (
-        f"train: step {done.steps}, {done.positions:,} positions,"
-        f" {done.positions / max(done.seconds, 1e-9):,.0f}/s,"
-        f" loss {sum(recent) / len(recent):.3f}"
-    )
+def _about(done: state.Progress) -> str:
+    rate, recent = done.positions / max(done.seconds, 1e-9), done.losses[-20:]
+    loss = sum(recent) / len(recent)
+    return f"train: step {done.steps}, {done.positions:,} positions, {rate:,.0f}/s, loss {loss:.3f}"
 
 
-def _report(trainer: Trainer, losses: list[float]) -> None:
-    row = trainer.test(sum(losses) / len(losses))
-    print({name: round(value, 4) for name, value in row.items()}, flush=True)
+def _report(trainer: Trainer) -> None:
+    print({name: round(value, 4) for name, value in trainer.test().items()}, flush=True)
 
 
 @contextmanager

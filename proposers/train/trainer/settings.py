@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ...glide.proposer import MAX_GROWN
+from ...growth import check_shape
+from ...registry import load_proposer
 from ..recipe import Section
+
+SERVE = {
+    "proposer": "glide_lookup",
+    "tree_shape": [8, 8, 8, 8],
+    "nodes": 16,
+    "lookup_shape": [1] * 12,
+}
+"""A wide tree of which the likeliest nodes are verified, and what the context repeats."""
 
 
 class TrainSettings(Section):
@@ -46,7 +57,9 @@ class TrainSettings(Section):
     draft_vocab: int = Field(
         default=8192, ge=0, description="most frequent tokens it can propose; 0 is all of them"
     )
-    tree_shape: list[int] = Field(default=[4, 4, 2, 1], description="served by default")
+    serve: dict[str, Any] = Field(
+        default=SERVE, description="proposer and tree that are served by default"
+    )
 
     lag_weights: list[float] = Field(
         default=[0.36, 0.26, 0.16, 0.12, 0.10],
@@ -90,7 +103,7 @@ class TrainSettings(Section):
         default=64, ge=1, description="greedy sequences tested on, of those never trained on"
     )
     save_minutes: float = Field(
-        default=2.0, ge=0, description="between tests, saved states and exported drafts"
+        default=5.0, ge=0, description="between tests, saved states and exported drafts"
     )
     threads: int = Field(default=1, ge=1, description="CPU threads")
     device: str = Field(default="auto", description="auto (cuda if there), cpu, cuda, cuda:1, ...")
@@ -98,6 +111,14 @@ class TrainSettings(Section):
         default="auto", description="auto is bfloat16 where the device computes in it, else float32"
     )
     seed: int = Field(default=1, ge=0, description="of all draws")
+
+    @field_validator("serve")
+    @classmethod
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        load_proposer(value.get("proposer", SERVE["proposer"]))
+        if "tree_shape" in value:
+            check_shape(value["tree_shape"], MAX_GROWN)
+        return value
 
     @model_validator(mode="after")
     def _lags(self) -> Self:

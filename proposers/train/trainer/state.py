@@ -39,6 +39,7 @@ class Progress:
         groups, of: micro-batches of the present pass that are done, and that there are.
         steps, positions: optimiser steps and trained positions in all.
         seconds: time spent on them.
+        losses: of the steps since the last test.
         log: a row of the curves for each test.
     """
 
@@ -49,6 +50,7 @@ class Progress:
     steps: int = 0
     positions: int = 0
     seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
     log: list[dict[str, float]] = field(default_factory=list)
 
 

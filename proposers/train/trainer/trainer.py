@@ -12,7 +12,7 @@ from torch import Tensor
 from ...glide.checkpoint import VOCABULARY, save_glide
 from ...glide.config import GlideConfig
 from ...glide.layer import GlideLayer
-from ..features.shards import Source
+from ..features.shards import Source, open_index
 from ..target import TargetWeights
 from . import curves, initial, lags, state
 from .accuracy import held_out_accuracy
@@ -45,9 +45,9 @@ class Trainer:
         self.processes = processes or Processes(0, 1, torch.device("cpu"))
         self.folder = settings.place(settings.state, "state")
         features = settings.place(settings.features, "features")
-        self.data = FeatureFolder(
-            features, settings.prompt_tail, settings.held_out, settings.max_tokens
-        )
+        shards = self.processes.first(len(open_index(features).shards))
+        sizes = settings.prompt_tail, settings.held_out, settings.max_tokens
+        self.data = FeatureFolder(features, *sizes, shards)
         _check(settings, self.data)
         self.done = state.Progress()
         weights = TargetWeights(settings.target)
@@ -103,7 +103,8 @@ class Trainer:
             self.done.shards = self.processes.first(self.data.refresh())
         self.data.refresh(self.done.shards)
         sequences = [s for s in self.data.train if s.shard < self.done.shards]
-        groups = epoch(sequences, self.settings.batch_tokens, self.settings.seed + number)
+        seed = self.settings.seed * 1_000_003 + number
+        groups = epoch(sequences, self.settings.batch_tokens, seed)
         self.done.of = len(groups)
         each = self.processes.size * self.settings.accumulate
         for at in range(self.done.groups, len(groups), each):
@@ -130,7 +131,8 @@ class Trainer:
         self.done.groups += len(groups)
         self.done.positions += round(positions)
         self.done.seconds += seconds
-        return loss / max(weight, 1e-9), stopped > 0
+        self.done.losses.append(loss / max(weight, 1e-9))
+        return self.done.losses[-1], stopped > 0
 
     def _micro_batch(self, number: int, group: list[Piece]) -> None:
         s = self.settings
@@ -162,23 +164,25 @@ class Trainer:
         for copy, p in zip(self.copy.parameters(), self.layer.parameters(), strict=True):
             copy.copy_(p)
 
-    def test(self, loss: float) -> dict[str, float]:
-        """Measure, save and export, with ``loss`` the mean since the last time; a row of the log.
+    def test(self) -> dict[str, float]:
+        """Measure, save and export; returns the new row of the log.
 
         Process 0 does this alone; its time counts as no training.
         """
+        losses = self.done.losses
         row = {
             "seconds": self.done.seconds,
             "step": self.done.steps,
             "positions": self.done.positions,
             "sequences": len(self.data.train),
             "rate": rate(self.settings, self.progress),
-            "loss": loss,
+            "loss": sum(losses) / len(losses),
         }
         row |= held_out_accuracy(self.model, self.data, len(self.settings.lag_weights))
         self.done.log.append(row)
-        self.save()
+        losses.clear()
         self.export()
+        self.save()
         curves.write(self.done.log, self.folder)
         self.clock = time.monotonic()
         return row

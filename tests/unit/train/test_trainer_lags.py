@@ -1,7 +1,10 @@
 """How lags are drawn."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from proposers.train.trainer import lags
 
@@ -9,7 +12,7 @@ WEIGHTS = [0.36, 0.26, 0.16, 0.12, 0.10]
 
 
 @pytest.mark.parametrize("lay", [lags.independent, lags.cycles])
-def test_lags_are_as_frequent_as_their_weights(lay) -> None:  # type: ignore[no-untyped-def]
+def test_lags_are_as_frequent_as_their_weights(lay: Callable[..., Tensor]) -> None:
     drawn = lay([40_000, 60_000], WEIGHTS, lags.generator(1, 2, 3))
     shares = torch.bincount(drawn, minlength=6)[1:] / len(drawn)
     torch.testing.assert_close(shares, torch.tensor(WEIGHTS), rtol=0, atol=0.01)

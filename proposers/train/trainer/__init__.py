@@ -1,0 +1,1 @@
+"""The trainer: features in, a draft out."""

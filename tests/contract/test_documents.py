@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from proposers.train.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/*.md")])
+PLACES = ("*.md", "docs/**/*.md", "recipes/**/*.md")
+DOCUMENTS = sorted(path for place in PLACES for path in ROOT.glob(place))
 MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -31,22 +34,23 @@ def test_make_commands(document: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
+    "name",
     [
         *("eval.speed_bench", "eval.compare", "eval.prepare_data", "eval.long_bench", "eval.aime"),
-        *("proposers.train", "recipes.offline.step"),
+        *(f"proposers.train {name}" for name in COMMANDS),
+        *("recipes.offline.step", "recipes.train.ablation", "recipes.train.shapes"),
     ],
 )
-def test_named_options_exist(module: str) -> None:
+def test_named_options_exist(name: str) -> None:
     """Options that the documents give to a command are in its ``--help``."""
-    command = [sys.executable, "-m", module, "--help"]
+    command = [sys.executable, "-m", *name.split(), "--help"]
     text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"--[a-z][a-z-]*", text))
     for document in DOCUMENTS:
-        joined = document.read_text().replace("\\\n", " ")
+        joined = re.sub(r" +", " ", document.read_text().replace("\\\n", " "))
         for line in joined.splitlines():
-            if f"-m {module}" in line:
-                used = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", line.split(module, 1)[1]))
+            if f"-m {name} " in line:
+                used = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", line.split(name, 1)[1]))
                 assert used <= known, f"{document.name}: {line}"
 
 

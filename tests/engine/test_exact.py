@@ -46,8 +46,9 @@ def test_chunked_prefill_and_preemption(
     """96 tokens a step cut prompts in pieces; too few blocks force requests out and back."""
     small = ("--max-num-batched-tokens", "96", "--max-num-seqs", "8")
     few = ("--num-gpu-blocks-override", "38")
-    default = {"method": "longspec", "model": str(draft_dir)}  # the draft's own options
-    with serve(target_dir, logs / "small.log", default, *small, *few) as client:
+    wide = {"tree_shape": [8, 8, 8, 8], "nodes": 16, "min_probability": 0}
+    config = {"method": "longspec", "model": str(draft_dir), **wide}
+    with serve(target_dir, logs / "small.log", config, *small, *few) as client:
         found = client.complete_all(prompts, 8, max_tokens=TOKENS, temperature=0)
         assert tokens(found) == tokens(plain[1])
         assert client.counter("vllm:num_preemptions_total") > 0

@@ -1,0 +1,72 @@
+"""The whole way to a draft on a second target: a tiny Qwen2, whose greedy answers are learnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Qwen2Config
+
+from proposers.glide.checkpoint import load_glide
+from proposers.train.__main__ import main
+
+from .answering import EOS, VOCABULARY, WORDS, Reply, Script, serving, words, write_target
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights, made sharp, so that an answer depends on what came before."""
+    folder = write_target(tmp_path_factory.mktemp("qwen2"))
+    torch.manual_seed(4)
+    config = Qwen2Config(
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        initializer_range=0.3,
+        tie_word_embeddings=False,
+        eos_token_id=EOS,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def answers_of(target: Path) -> Script:
+    """A server of this very model; its answers end after 24 tokens."""
+    model = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32)
+
+    def answer(prompt: list[int], _number: int) -> Reply:
+        ids = torch.tensor([prompt])
+        out = model.generate(ids, max_new_tokens=24, do_sample=False, pad_token_id=EOS)
+        return out[0, len(prompt) :].tolist(), "length"
+
+    return Script(answer=answer)
+
+
+def test_prompts_in_draft_out(target: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    texts = [" ".join(WORDS[i % len(WORDS)] for i in words(n, 6)) for n in range(60)]
+    prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"target: {target}\n"
+        f"data: {tmp_path / 'data'}\n"
+        f"answers: {{prompts: [{prompts}], held_out: [], greedy: 1, lengths: [24, 24]}}\n"
+        "train: {epochs: 12, draft_vocab: 0, batch_tokens: 128, learning_rate: 0.01}\n"
+        "evaluate: {shapes: [[1, 1, 1]], sequences: 0}\n"
+    )
+    with serving(answers_of(target)) as address:
+        assert main(["answers", "--recipe", str(recipe), "--server", address]) == 0
+    for command in ("features", "train", "evaluate"):
+        assert main([command, "--recipe", str(recipe)]) == 0
+    config, _ = load_glide(tmp_path / "data" / "draft")
+    assert config.attention_bias  # a Qwen2's layers have biases
+    report = json.loads((tmp_path / "data" / "report" / "report.json").read_text())
+    (chain,) = [r for r in report["results"] if r["name"] == "1-1-1"]
+    assert chain["all"]["answers"] > 0
+    assert chain["all"]["pooled"] > 1.5  # of at most 4; untrained drafts: 1.0

@@ -18,24 +18,30 @@ Settings = TypeVar("Settings", bound=Section)
 def run_command(
     settings: type[Settings], work: Callable[[Settings], None], argv: list[str], doc: str | None
 ) -> int:
-    """Read the options, do the work.
-
-    Returns:
-        the exit status: 0, 2 for a user's mistake (``ValueError``), 130 after Ctrl-C.
-    """
+    """Read the options and do the work; returns the exit status of :func:`guarded`."""
     given = {
         k: v for k, v in vars(_parser(settings, doc).parse_args(argv)).items() if v is not None
     }
     recipe = given.pop("recipe", None)
+    asked = {k: _value(settings, k, v) for k, v in given.items()}
+    return guarded(settings.section, lambda: work(settings.read(recipe, asked)))
+
+
+def guarded(name: str, work: Callable[[], int | None]) -> int:
+    """Do the ``work`` of a command called ``name``.
+
+    Returns:
+        the exit status: what ``work`` says (None: 0), 2 for a user's mistake (``ValueError``,
+        told in one line), 130 after Ctrl-C.
+    """
     try:
-        work(settings.read(recipe, {k: _value(settings, k, v) for k, v in given.items()}))
+        return work() or 0
     except ValueError as error:
-        print(f"{settings.section}: error: {error}", file=sys.stderr)
+        print(f"{name}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{settings.section}: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser(settings: type[Section], doc: str | None) -> argparse.ArgumentParser:

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from proposers.train.command import guarded
 from proposers.train.evaluate import plots
 from proposers.train.evaluate.markdown import table
 from proposers.train.evaluate.summary import interval
@@ -133,19 +134,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--only", default="", help="names of variants, with commas between")
     args = options.parse_args(argv)
-    try:
-        base, variants = read_variants(args.variants, [n for n in args.only.split(",") if n])
-        budget = {"epochs": args.epochs} if args.epochs else {"minutes": args.minutes}
-        shared = {**base, **budget}
-        runs = [Run(BASE, shared)]
-        runs += [Run(name, {**shared, **changes}) for name, changes in variants.items()]
-        outcomes = lab(args).perform(runs, args.workers, _share)
-    except ValueError as error:
-        print(f"ablation: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ablation: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return guarded("ablation", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    base, variants = read_variants(args.variants, [n for n in args.only.split(",") if n])
+    budget = {"epochs": args.epochs} if args.epochs else {"minutes": args.minutes}
+    shared = {**base, **budget}
+    runs = [Run(BASE, shared)]
+    runs += [Run(name, {**shared, **changes}) for name, changes in variants.items()]
+    outcomes = lab(args).perform(runs, args.workers, _share)
     if not outcomes or outcomes[0].run.name != BASE:
         print("ablation: error: the base did not finish, see its log.txt", file=sys.stderr)
         return 1

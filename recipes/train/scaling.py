@@ -11,6 +11,7 @@ the interval is the fit's own (95% prediction interval) and trusts the law to go
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from proposers.train.command import guarded
 from proposers.train.evaluate import plots
 from proposers.train.evaluate.markdown import table
 from proposers.train.features.shards import open_index
@@ -217,24 +219,21 @@ def main(argv: list[str] | None = None) -> int:
         "--beyond", default="10,100", help="million tokens to extrapolate to (10,100)"
     )
     args = options.parse_args(argv)
-    try:
-        beyond = [float(part) * 1e6 for part in args.beyond.split(",")]
-        whole = open_index(args.features).tokens
-        smallest, learning = round(args.smallest * 1e6), _settings(args.learning)
-        planned = runs(max(smallest, 1), whole, args.epochs, learning)
-        goal = whole * args.epochs
+    return guarded("scaling", lambda: _run(args))
 
-        def share(run: Run, state: Path) -> float:
-            rows = curves(state)
-            return min(1.0, rows[-1]["positions"] / goal) if rows else 0.0
 
-        outcomes = lab(args).perform(planned, args.workers, share)
-    except ValueError as error:
-        print(f"scaling: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("scaling: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+def _run(args: argparse.Namespace) -> int:
+    beyond = [float(part) * 1e6 for part in args.beyond.split(",")]
+    whole = open_index(args.features).tokens
+    smallest, learning = round(args.smallest * 1e6), _settings(args.learning)
+    planned = runs(max(smallest, 1), whole, args.epochs, learning)
+    goal = whole * args.epochs
+
+    def share(run: Run, state: Path) -> float:
+        rows = curves(state)
+        return min(1.0, rows[-1]["positions"] / goal) if rows else 0.0
+
+    outcomes = lab(args).perform(planned, args.workers, share)
     if outcomes:
         write(args.out, outcomes, beyond)
         print((args.out / "scaling.md").read_text())

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from proposers.base import Proposer, TargetModel
 from proposers.glide.proposer import GlideProposer
+from proposers.train.command import guarded
 from proposers.train.evaluate.journal import Journal
 from proposers.train.evaluate.sequences import Answer, read_answers
 from proposers.train.evaluate.simulate import Simulation
@@ -168,14 +169,11 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--tokens", type=int, default=128, help="first tokens of each (128)")
     options.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     args = options.parse_args(argv)
-    try:
-        rows = search(args)
-    except ValueError as error:
-        print(f"shapes: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("shapes: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return guarded("shapes", lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    rows = search(args)
     with open(args.out / "shapes.csv", "w", newline="") as file:
         csv.writer(file).writerows([HEAD, *rows])
     table = Table(*HEAD[:-1], title="the ten that pay best")

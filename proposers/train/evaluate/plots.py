@@ -194,14 +194,14 @@ def curves(path: Path, log: Sequence[Mapping[str, float]]) -> None:
 
     def paint(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
-        left.plot(millions, [row["loss"] for row in log], color=colour(0))
+        left.plot(millions, [row["loss"] for row in log], color=colour(0), marker=".")
         left.set_title("Training loss, nats per position")
         tops = [key for key in log[0] if key.startswith(("top1_", "top4_"))]
         for key in tops:
             kind, _, lag = key.partition("_lag")
             style = "-" if kind == "top1" else "--"
             look = {"color": colour(int(lag) - 1), "linestyle": style, "label": f"{kind} lag {lag}"}
-            right.plot(millions, [100 * row[key] for row in log], **look)
+            right.plot(millions, [100 * row[key] for row in log], marker=".", **look)
         right.set_title("Held-out accuracy, %")
         right.legend(fontsize=8, ncols=2)
         for axes in (left, right):

@@ -1,0 +1,1 @@
+"""Heads for a Hydra from the embedded default target: `python -m recipes.hydra.heads --help`."""

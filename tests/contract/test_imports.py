@@ -31,7 +31,7 @@ def test_rules_are_kept() -> None:
         ("longspec_plugin.options", ("vllm", "sglang", "eval", "longspec_eval")),
         *(
             (f"eval.{name}", ("torch", "vllm", "sglang", "proposers", "longspec_plugin"))
-            for name in ("speed_bench", "compare", "prepare_data")
+            for name in ("speed_bench", "compare", "prepare_data", "latency_bench")
         ),
     ],
 )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -13,9 +11,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from ..progress import Pace
 from .store import Journal
-
-PAUSE = 60.0  # seconds between lines where nobody watches
 
 
 class Display:
@@ -29,8 +26,7 @@ class Display:
         self.console = Console(stderr=True, markup=False, highlight=False)
         self._journal = journal
         self._part = part
-        self._start = self._told = time.monotonic()
-        self._began = journal.tokens.total(), part()
+        self._pace, self._began = Pace(1.0, part()), journal.tokens.total()
         self._live = Live(
             console=self.console, get_renderable=self._render, refresh_per_second=2, transient=True
         )
@@ -51,8 +47,7 @@ class Display:
 
     def update(self) -> None:
         """After an answer; the bar redraws itself."""
-        if not self.console.is_terminal and time.monotonic() - self._told > PAUSE:
-            self._told = time.monotonic()
+        if not self.console.is_terminal and self._pace.due():
             self.console.print(self._line(), soft_wrap=True)
 
     def _render(self) -> Group:
@@ -62,12 +57,9 @@ class Display:
         return Group(row, category_table(self._journal.sequences))
 
     def _line(self) -> str:
-        passed, part = time.monotonic() - self._start, min(1.0, self._part())
-        tokens = self._journal.tokens.total()
-        rate = (tokens - self._began[0]) / max(passed, 1e-9)
-        gained = part - self._began[1]
-        left = timedelta(seconds=round(passed * (1 - part) / gained)) if gained > 0 else "?"
-        return f"{part:.0%}, {tokens:,} tokens, {rate:,.0f} tokens/s, {left} left"
+        part, tokens = min(1.0, self._part()), self._journal.tokens.total()
+        rate = (tokens - self._began) / max(self._pace.passed, 1e-9)
+        return f"{part:.0%}, {tokens:,} tokens, {rate:,.0f} tokens/s, {self._pace.left(part)} left"
 
 
 def category_table(sequences: Counter[str], across: int = 5) -> Table:

@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ...base import TargetModel
 from ..command import run_command
 from ..features.shards import Source, open_index
+from ..progress import shown
 from ..target import TargetWeights
 from .accuracy import Accuracy, measure
 from .journal import Journal
@@ -86,18 +85,19 @@ def _measure(
     """Each way, then each draft's accuracies, with a bar of the tokens that are done."""
     walker = Walker(answers, target, journal, settings.tokens, settings.batch, settings.device)
     whole = sum(answer.walked(0) for answer in answers)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=walker.size() * len(ways) + whole * len(drafts))
+    done, doing = 0, ""
+    with shown("evaluate", walker.size() * len(ways) + whole * len(drafts)) as show:
 
         def advance(tokens: int) -> None:
-            bar.advance(task, tokens)
+            nonlocal done
+            done += tokens
+            show(done, doing)
 
         results = []
         for number, way in enumerate(ways, 1):
-            bar.update(task, description=f"tree {number} of {len(ways)}: {way.name}")
+            doing = f"tree {number} of {len(ways)}: {way.name}"
             results.append(summarise(way, answers, *walker.run(way, advance)))
-        bar.update(task, description="accuracies")
+        doing = "accuracies"
         accuracy = {
             str(draft): measure(draft, answers, target, settings.lags, journal, advance)
             for draft in drafts

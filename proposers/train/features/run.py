@@ -11,6 +11,7 @@ answers; training may follow the folder while it grows.
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import torch
@@ -19,12 +20,14 @@ from rich.progress import track
 
 from ...glide.config import TargetConfig
 from ..command import run_command
+from ..progress import say, shown
 from .answers import Limits, Sequence, Work, batches, read_answers
 from .forward import Target, pick, read_config
-from .progress import progress, say
 from .settings import FeaturesSettings
 from .shards import Source, bytes_per_token, is_whole, open_index
 from .writer import Features, Writer
+
+NAME = "features"
 
 POOL = 256
 """Sequences that are sorted by length for a batch."""
@@ -59,10 +62,10 @@ def work(options: FeaturesSettings) -> None:
         announce(todo, writer)
         if todo.sequences:
             target = Target.load(options.target, device, dtype, options.chunk)
-            say(f"the target computes in {str(dtype).removeprefix('torch.')} on {device}")
+            say(NAME, f"the target computes in {str(dtype).removeprefix('torch.')} on {device}")
             check_offsets(target, todo.sequences)
             make(target, todo, writer, options)
-    say(f"{writer.index.tokens:,} tokens in {len(writer.index.shards)} shards in {folder}")
+    say(NAME, f"{writer.index.tokens:,} tokens in {len(writer.index.shards)} shards in {folder}")
 
 
 def _limits(options: FeaturesSettings, config: TargetConfig) -> Limits:
@@ -96,11 +99,14 @@ def announce(todo: Work, writer: Writer) -> None:
     need, free = todo.tokens * writer.bytes_per_token, shutil.disk_usage(writer.folder).free
     done = sum(shard.sequences for shard in writer.index.shards)
     say(
+        NAME,
         f"{len(todo.sequences):,} sequences ({done:,} more are done), {todo.tokens:,} tokens of"
-        f" {writer.bytes_per_token:,} bytes = {need / GIB:.2f} GiB; free: {free / GIB:.2f} GiB"
+        f" {writer.bytes_per_token:,} bytes = {need / GIB:.2f} GiB; free: {free / GIB:.2f} GiB",
     )
     if todo.cut or todo.dropped:
-        say(f"{todo.cut:,} too long ones are cut, {todo.dropped:,} without an answer left out")
+        say(
+            NAME, f"{todo.cut:,} too long ones are cut, {todo.dropped:,} without an answer left out"
+        )
     if need > free:
         raise ValueError(
             f"out={writer.folder}: {need / GIB:.2f} GiB are needed, {free / GIB:.2f} GiB are free;"
@@ -115,13 +121,15 @@ def check_offsets(target: Target, sequences: list[Sequence]) -> None:
         return
     plain, offset = (_mean_loss(target, moved, plain) for plain in (True, False))
     say(
+        NAME,
         f"anchor offsets: the target's loss is {plain:.4f} nats per token at plain positions,"
-        f" {offset:.4f} at moved ones ({len(moved)} sequences)"
+        f" {offset:.4f} at moved ones ({len(moved)} sequences)",
     )
     if abs(offset - plain) > 0.05 * plain:
         say(
+            NAME,
             f"warning: moving positions moves the loss by {offset / plain - 1:+.1%};"
-            " lower --anchor-limit"
+            " lower --anchor-limit",
         )
 
 
@@ -132,7 +140,8 @@ def _mean_loss(target: Target, sequences: list[Sequence], plain: bool) -> float:
 
 def make(target: Target, todo: Work, writer: Writer, options: FeaturesSettings) -> None:
     """Read all sequences and write their features."""
-    with progress(todo.tokens) as advance:
+    done, start = 0, time.monotonic()
+    with shown(NAME, todo.tokens) as advance:
         for batch in batches(todo.sequences, options.batch_tokens, POOL):
             rows = target.rows(batch)
             if options.top:
@@ -141,7 +150,9 @@ def make(target: Target, todo: Work, writer: Writer, options: FeaturesSettings) 
                 rows = [{**row, **top} for row, top in zip(rows, tops, strict=True)]
             for s, row in zip(batch, rows, strict=True):
                 writer.add(_features(s, row))
-                advance(len(s.tokens))
+                done += len(s.tokens)
+                rate = done / max(time.monotonic() - start, 1e-9)
+                advance(done, f"{done:,} / {todo.tokens:,} tokens, {rate:,.0f}/s")
 
 
 def _features(s: Sequence, rows: dict[str, torch.Tensor]) -> Features:
@@ -162,11 +173,14 @@ def verify(folder: Path) -> None:
         every = track(index.shards, "verify", console=Console(stderr=True))
         broken = [shard for shard in every if not is_whole(folder, shard)]
         for shard in broken:
-            say(f"{folder / shard.file} is broken: {shard.tokens:,} tokens are to be made again")
+            say(
+                NAME,
+                f"{folder / shard.file} is broken: {shard.tokens:,} tokens are to be made again",
+            )
         writer.drop(broken)
     if broken:
         raise ValueError(
             f"{len(broken)} of {len(index.shards)} shards in {folder} were broken and left the"
             " index; run the command without --verify to make them again"
         )
-    say(f"all {len(index.shards)} shards in {folder} are whole")
+    say(NAME, f"all {len(index.shards)} shards in {folder} are whole")

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import ctypes
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..command import run_command
 from ..features.forward import pick, read_config
+from ..progress import say, shown
 from . import state
 from .distributed import Processes
 from .settings import TrainSettings
@@ -47,7 +45,10 @@ def work(settings: TrainSettings) -> None:
     with Processes.join(device) as processes:
         trainer = Trainer(settings, processes, dtype)
         if processes.rank == 0 and trainer.done.steps:
-            _say(f"goes on after step {trainer.done.steps} ({trainer.progress:.0%} of the run)")
+            say(
+                "train",
+                f"goes on after step {trainer.done.steps} ({trainer.progress:.0%} of the run)",
+            )
         train(trainer)
 
 
@@ -60,14 +61,11 @@ def train(trainer: Trainer) -> None:
     speaks = trainer.processes.rank == 0
     pause = trainer.settings.save_minutes * 60
     tested = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), disable=not speaks)
-    with bar, _interrupts() as interrupts:
-        task = bar.add_task("train", total=1.0)
-        bar.update(task, completed=trainer.progress)
+    bar = shown("train", 1.0, trainer.progress, speaks)
+    with bar as advance, _interrupts() as interrupts:
         for groups in trainer.steps():
             _, stopped = trainer.step(groups, bool(interrupts))
-            bar.update(task, completed=trainer.progress, description=_about(trainer.done))
+            advance(trainer.progress, _about(trainer.done))
             if stopped:
                 if speaks:
                     trainer.save()
@@ -82,7 +80,7 @@ def train(trainer: Trainer) -> None:
 def _about(done: state.Progress) -> str:
     rate, recent = done.positions / max(done.seconds, 1e-9), done.losses[-20:]
     loss = sum(recent) / len(recent)
-    return f"train: step {done.steps}, {done.positions:,} positions, {rate:,.0f}/s, loss {loss:.3f}"
+    return f"step {done.steps}, {done.positions:,} positions, {rate:,.0f}/s, loss {loss:.3f}"
 
 
 def _report(trainer: Trainer) -> None:
@@ -116,7 +114,3 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
             mallopt(option, 2**30)
-
-
-def _say(text: str) -> None:
-    print(f"train: {text}", file=sys.stderr, flush=True)

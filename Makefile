@@ -51,7 +51,7 @@ bench-sglang: target setup-sglang  ## the same in SGLang; without a GPU this is 
 	  --output-len $(OUTPUT_LEN) --trace --output-dir results/bench-sglang $(BENCH)
 
 test: setup-sglang target quality  ## run the whole suite: quality, then unit, contract and engine tests
-	@$(VENV)/python -m pytest
+	@$(VENV)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff check .

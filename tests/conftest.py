@@ -15,6 +15,17 @@ settings.load_profile("project")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side (`-n 2 --dist loadgroup`), whatever shares fixtures stays together.
+
+    That is a file, and of the tests with real engines all: their servers never run at once.
+    """
+    for item in items:
+        path = item.path.relative_to(ROOT)
+        group = "engine" if "engine" in path.parts else str(path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def target_dir() -> Path:
     """The default target, prepared when it is not there yet."""

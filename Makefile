@@ -64,6 +64,8 @@ gpu: setup  ## on a machine with an NVIDIA GPU: tests of its kernels, measuremen
 	@$(VENV)/python -m recipes.offline.attention
 	@$(VENV)/python -m recipes.offline.step --shapes llama-3-8b --contexts "[128, 4096, 32768]" \
 	  --tree-shape "[4, 16, 16, 16, 16]"
+	@$(VENV)/python -m eval.latency_bench --size 1b --rep-ms 8000
+	@$(VENV)/python -m eval.latency_bench --size 7b --rep-ms 8000
 	@$(MAKE) bench bench-sglang
 
 format: setup  ## format the code and fix what can be fixed

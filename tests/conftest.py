@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side (`-n 2 --dist loadgroup`), whatever shares fixtures stays together.
+    """Side by side (`-n 2 --dist loadgroup`) whatever shares fixtures stays together.
 
     That is a file, and of the tests with real engines all: their servers never run at once.
     """

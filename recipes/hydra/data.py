@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from proposers.hydra import HydraTransformer
+from proposers.train.jsonl import records
 
 HELD_OUT = 10
 """Every tenth answer is measured and never trained on."""
@@ -42,11 +42,10 @@ def read_answers(path: Path, length: int, most: int) -> list[Answer]:
             f"{path} is no file; --answers is an answers.jsonl of python -m proposers.train answers"
         )
     found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, row in records(path):
         try:
-            row = json.loads(line)
             prompt, answer = list(row["prompt_ids"]), list(row["answer_ids"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(f"{path}:{number}: no answer ({error}); make the file anew") from None
         if answer and 1 < len(prompt) < length:
             tokens = tuple((prompt + answer)[:length])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
+
+from ..jsonl import cut_torn, records
 
 FORMAT = 1
 Source = Literal["composed", "self", "file"]
@@ -80,7 +81,7 @@ class Journal:
                 f"{self.path} is written by another run; wait for it or choose another --out"
             ) from None
         _check_identity(folder / "answers.json", identity, bool(self.path.stat().st_size))
-        _cut_torn(self.path)
+        cut_torn(self.path)
         for answer in read_answers(self.path):
             self._count(answer)
             seen(answer)
@@ -106,30 +107,12 @@ def read_answers(path: Path) -> Iterator[Answer]:
     Raises:
         ValueError: one line that names the place of a line that is no answer.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield Answer(**json.loads(line))
-            except (ValueError, TypeError):
-                raise ValueError(f"{path}:{number} is not an answer; remove that line") from None
-
-
-def _cut_torn(path: Path) -> None:
-    """Cut off what follows the last line end: a line that was being written."""
-    with path.open("rb+") as file:
-        file.truncate(_last_line_end(file))
-
-
-def _last_line_end(file: BinaryIO, chunk: int = 1 << 16) -> int:
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - chunk)
-        file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
+    for number, record in records(path):
+        try:
+            answer = Answer(**record)
+        except TypeError:
+            raise ValueError(f"{path}:{number} is not an answer; remove the line") from None
+        yield answer
 
 
 def _check_identity(path: Path, identity: dict[str, str], answered: bool) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..jsonl import cut_torn, records
+
 
 class Journal:
     """Values by key; what is put outlives the process, however it ends.
@@ -15,28 +17,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        cut_torn(path)
         self.path = path
-        self.values: dict[str, Any] = {}
-        whole = self._read()
+        self.values: dict[str, Any] = {key: value for _, (key, value) in records(path)}
         self.file = open(path, "ab")  # noqa: SIM115  (open as long as the journal)
-        self.file.truncate(whole)
-
-    def _read(self) -> int:
-        """Take in all whole lines; return how many bytes they are."""
-        whole = 0
-        if not self.path.exists():
-            return whole
-        with open(self.path, "rb") as file:
-            for line in file:
-                try:
-                    key, value = json.loads(line)
-                except ValueError:
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                self.values[key] = value
-                whole += len(line)
-        return whole
 
     def __contains__(self, key: str) -> bool:
         return key in self.values

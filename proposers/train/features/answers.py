@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..jsonl import records
 from .shards import drawn
 
 ANCHORS = 4
@@ -67,8 +67,10 @@ def read_answers(path: Path, done: set[str], limits: Limits) -> Work:
     Raises:
         ValueError: in one line, for a missing file or a line that is no answer of this target.
     """
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; run the answers command first")
     work, seen = Work([]), set(done)
-    for number, record in _records(path):
+    for number, record in records(path):
         try:
             whole = _sequence(record)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -102,22 +104,6 @@ def _offset(name: str, size: int, limits: Limits) -> tuple[int, int]:
     if drawn(name, "offset") >= limits.offset:
         return 0, 0
     return int(drawn(name, "anchor") * ANCHORS), int(drawn(name, "shift") * (room + 1))
-
-
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line number and content of each whole line; a last line that is still written is left out."""
-    try:
-        file = path.open()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; run the answers command first") from None
-    with file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
-                return
-            try:
-                yield number, json.loads(line)
-            except ValueError:
-                raise ValueError(f"{path}:{number} is not valid JSON; remove the line") from None
 
 
 def _sequence(record: dict[str, Any]) -> Sequence:

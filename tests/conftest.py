@@ -15,6 +15,7 @@ settings.load_profile("project")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before the hook of xdist that reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side (`-n 2 --dist loadgroup`) whatever shares fixtures stays together.
 

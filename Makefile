@@ -21,7 +21,7 @@ export VLLM_NO_USAGE_STATS ?= 1
 export VLLM_USE_AOT_COMPILE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-sglang test quality format setup setup-sglang target gpu clean
+.PHONY: help bench bench-sglang test test-engine test-rest quality format setup setup-sglang target gpu clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,7 +51,13 @@ bench-sglang: target setup-sglang  ## the same in SGLang; without a GPU this is 
 	  --output-len $(OUTPUT_LEN) --trace --output-dir results/bench-sglang $(BENCH)
 
 test: setup-sglang target quality  ## run the whole suite: quality, then unit, contract and engine tests
-	@$(VENV)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(MAKE) --no-print-directory -j2 test-engine test-rest
+
+test-engine: setup-sglang target  ## only the tests that run real engines
+	@$(VENV)/python -m pytest tests/engine
+
+test-rest: setup-sglang target  ## all other tests; they leave the engines a core
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest tests/contract tests/unit tests/gpu
 
 quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff check .

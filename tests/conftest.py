@@ -15,18 +15,6 @@ settings.load_profile("project")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before the hook of xdist that reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`-n 2 --dist loadgroup`) whatever shares fixtures stays together.
-
-    That is a file, and of the tests with real engines all: their servers never run at once.
-    """
-    for item in items:
-        path = item.path.relative_to(ROOT)
-        group = "engine" if "engine" in path.parts else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def target_dir() -> Path:
     """The default target, prepared when it is not there yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from recipes.setup import target
 
 settings.register_profile("project", deadline=None)  # machines are shared; time is not the point
 settings.load_profile("project")
+
+# A shell's background jobs ignore Ctrl-C, and so would all programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report.palette import GRID, INK, LIGHT, MUTED
+from ..report.palette import LIGHT, MUTED, STYLE
 from .lines import Line, lines
 from .options import ROWS
 from .results import Row
@@ -22,24 +22,10 @@ End = tuple[float, str, str]  # of a line: height, name, colour
 _COLOURS = ("vanilla", "arm1", "arm2", "arm6", "arm4", "arm5", "arm3")
 COLOUR = {row: LIGHT[name] for row, name in zip(ROWS, _COLOURS, strict=True)}
 _STYLE = {
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
+    **STYLE,
     "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
 }
 
 

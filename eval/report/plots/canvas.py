@@ -13,32 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from ..palette import COLOURS, GRID, INK, MUTED, Look
+from ..palette import COLOURS, STYLE, Look
 
 WIDTH = 5.2  # inches, 374 units: as wide as a telephone, so that text is legible there
 ROW = 0.2  # inches of a line of text
 LINE, MARK = 74, 7  # letters in a line of a legend, and what a marker takes of them
 Paint = Callable[[Any], None]
 _STYLE = {
+    **STYLE,
     "svg.fonttype": "none",
     "svg.hashsalt": "longspec",  # the same run gives the same file
-    "text.parse_math": False,  # a $ in a name is a $
-    "font.family": "DejaVu Sans",
     "font.size": 8.5,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
     "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
     "lines.linewidth": 1.5,

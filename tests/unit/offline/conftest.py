@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,11 @@ import torch
 
 from proposers import load_glide_model
 from proposers.offline.models import GlideModel
+from tests.unit.threads import one_thread as one_thread
 
 from .tiny import tiny_draft, tiny_target
 
 ModelMaker = Callable[..., GlideModel]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads cost more than they bring on tiny tensors."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -5,30 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
 from .errors import UserError, one_line
+from .flags import Parser, allowed, flag
 from .options import DEFINITIONS, Options
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
 
 
 def _shown(value: Any) -> str:
     return ",".join(f"{each:g}" for each in value) if isinstance(value, list) else str(value)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the parser; values stay text, so that pydantic alone judges them."""
-    made = _Parser(
+    made = Parser(
         prog="python -m eval.speed_bench",
         description="Serve a model with and without speculation and compare the arms.",
         epilog=DEFINITIONS,
@@ -38,13 +30,11 @@ def parser() -> argparse.ArgumentParser:
     for name, field in Options.model_fields.items():
         text = field.description or ""
         if field.annotation is bool:
-            made.add_argument(
-                _flag(name), action="store_true", default=argparse.SUPPRESS, help=text
-            )
+            made.add_argument(flag(name), action="store_true", default=argparse.SUPPRESS, help=text)
             continue
         if field.default not in (None, ""):
             text += f" (default: {_shown(field.default)})"
-        made.add_argument(_flag(name), metavar="X", default=argparse.SUPPRESS, help=text)
+        made.add_argument(flag(name), metavar="X", default=argparse.SUPPRESS, help=text)
     return made
 
 
@@ -74,10 +64,8 @@ def _refused(error: ValidationError, given: dict[str, Any]) -> UserError:
         return UserError(
             f"--recipe: {name} is no option; allowed: {', '.join(Options.model_fields)}"
         )
-    extra = Options.model_fields[name].json_schema_extra
-    allowed = extra.get("allowed") if isinstance(extra, dict) else None
     value = one_line(str(given.get(name, first["input"])))
-    return UserError(f"{_flag(name)} {value}: expected {allowed or first['msg']}")
+    return UserError(f"{flag(name)} {value}: expected {allowed(Options, name) or first['msg']}")
 
 
 def _recipe(path: Path) -> dict[str, Any]:

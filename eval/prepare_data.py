@@ -5,26 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from .datasets import CONFIGS, places
 from .datasets.fetching import Fetcher, Online
 from .datasets.preparing import RECIPES, Wish
 from .errors import UserError
+from .flags import Parser
 
 ABOUT = """Fetch a data set, for --dataset NAME. Its licence and source are printed first; for
 each data set you use, it is on you to check that its licence fits. A fetch that was stopped goes on
 where it was. builtin is in the package; sharegpt is not fetched: give --dataset sharegpt:PATH."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message.removeprefix('argument ')}; see --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the parser."""
-    made = _Parser(
+    made = Parser(
         prog="python -m eval.prepare_data",
         description=ABOUT,
         allow_abbrev=False,

@@ -10,11 +10,12 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..errors import UserError, one_line
+from ..flags import Parser, allowed, flag
 from .shapes import SIZES, Shape
 
 CONFIG = Path(__file__).with_name("config.json")
@@ -134,22 +135,13 @@ def _shape_of(target: Path) -> Shape:
         ) from None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser; values stay text, so that pydantic alone judges them."""
-    made = _Parser(
+    made = Parser(
         prog="python -m eval.latency_bench",
         description="Time baseline, Hydra, PoE and GLIDE back to back on one device.",
         epilog=EPILOG,
@@ -161,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
         text = (field.description or "") + (
             f" (default: {_shown(value)})" if value is not None else ""
         )
-        made.add_argument(_flag(name), metavar="X", default=argparse.SUPPRESS, help=text)
+        made.add_argument(flag(name), metavar="X", default=argparse.SUPPRESS, help=text)
     text = "JSON file with any of these options, by their names with underscores"
     made.add_argument("--config", metavar="FILE", type=Path, help=text)
     return made
@@ -174,7 +166,7 @@ def parse(argv: list[str] | None = None) -> Options:
     given = {**(_read(path) if path else {}), **flags}
     if "size" in given and given.get("target"):
         raise UserError(f"--size {given['size']}: the target has a shape; leave one of them out")
-    named = {name: f"--config {path}: {name}" for name in given} | {n: _flag(n) for n in flags}
+    named = {name: f"--config {path}: {name}" for name in given} | {n: flag(n) for n in flags}
     return made_of(given, named)
 
 
@@ -231,10 +223,8 @@ def _refused(
     place = named.get(name, name)
     if name not in Options.model_fields:
         return UserError(f"{place} is no option; allowed: {', '.join(Options.model_fields)}")
-    extra = Options.model_fields[name].json_schema_extra
-    allowed = extra.get("allowed") if isinstance(extra, dict) else None
     value = one_line(_shown(given.get(name)))
-    return UserError(f"{place} {value}: expected {allowed or first['msg']}")
+    return UserError(f"{place} {value}: expected {allowed(Options, name) or first['msg']}")
 
 
 def check(options: Options) -> None:
@@ -276,5 +266,5 @@ def _check_paths(options: Options) -> None:
         value = getattr(options, name)
         if value != index.get(name, value):
             raise UserError(
-                f"{_flag(name)} {value}: --heads {options.heads} has {index[name]}; leave it out"
+                f"{flag(name)} {value}: --heads {options.heads} has {index[name]}; leave it out"
             )

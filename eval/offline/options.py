@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..errors import UserError
+from ..flags import Parser
 
 METHODS = ("tree", "seq", "vanilla")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -69,13 +70,6 @@ class Options:
             "gamma": self.gamma if self.method == "seq" else None,
             "dtype": self.dtype or "the target's own",
         }
-
-
-class Parser(argparse.ArgumentParser):
-    """Refuses in one line, as ``UserError``."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message.removeprefix('argument ')}; see --help")
 
 
 def whole(least: int) -> Callable[[str], int]:

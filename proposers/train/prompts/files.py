@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-IDS = ("id", "prompt_id", "task_id")
+IDS = ("id", "prompt_id", "question_id", "task_id")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ OVER = "does not go with servers that run already; leave it out"
 OPTIONS = [
     ("", "--model: missing; give the target's folder, or --base-url URL"),
     ("--modle x", "unrecognized arguments: --modle x; see --help"),
-    ("--port", "argument --port: expected one argument; see --help"),
+    ("--port", "--port: expected one argument; see --help"),
     ("--num-prompts 0", f"--num-prompts 0: {WHOLE}"),
     ("--num-prompts five", f"--num-prompts five: {WHOLE}"),
     ("--concurrency 0", "--concurrency 0: expected whole numbers of at least 1, commas between"),

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .native import Problem, library
+from proposers.native import DTYPES
 
-NATIVE_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+from .native import Problem, library
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def native_attention(
     Args:
         query, out: ``[rows, heads, head_dim]``, contiguous in the last two dimensions.
     """
-    native = library() if query.dtype in NATIVE_DTYPES else None
+    native = library() if query.dtype in DTYPES else None
     if native is None:
         return False
-    kernel = getattr(native, f"attend_{cache.name}_{NATIVE_DTYPES[query.dtype]}")
+    kernel = getattr(native, f"attend_{cache.name}_{DTYPES[query.dtype]}")
     kernel(ctypes.byref(_problem(query, out, rows, cache, scale)), torch.get_num_threads())
     return True
 

@@ -9,14 +9,11 @@
 //
 // Plain C interface, no torch headers: it compiles in about two seconds.
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 #include <vector>
 
-typedef float vec __attribute__((vector_size(64), aligned(4)));
-typedef int32_t veci __attribute__((vector_size(64), aligned(4)));
-constexpr int LANES = 16, ROWS = 4;
-constexpr float MASKED = -1e30f;
+#include "vectors.h"
+
+constexpr int ROWS = 4;
 
 struct Problem {
     const void *query;       // [rows, heads, head_dim], row stride below
@@ -34,45 +31,6 @@ struct Problem {
     int64_t cache_stride, head_stride;  // between blocks or slots, between KV heads
     float scale;
 };
-
-static inline float load(const float *p) { return *p; }
-static inline float load(const uint16_t *p) {
-    uint32_t bits = uint32_t(*p) << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
-static inline void store(float *p, float value) { *p = value; }
-static inline void store(uint16_t *p, float value) {  // round to nearest even, as torch does
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    *p = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-template <typename T>
-static inline void widen(const T *from, float *to, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) to[i] = load(from + i);
-}
-
-// exp(x) for x <= 0, relative error about 2e-7 (Cody-Waite reduction, degree-6 polynomial)
-static inline vec exp_negative(vec x) {
-    x = x < -87.0f ? vec{} - 87.0f : x;
-    vec t = x * 1.44269504f;
-    veci n = __builtin_convertvector(t - 0.5f, veci);
-    vec nf = __builtin_convertvector(n, vec);
-    vec r = x - nf * 0.693359375f + nf * 2.12194440e-4f;
-    vec p = vec{} + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    veci bits = (n + 127) << 23;
-    vec power;
-    std::memcpy(&power, &bits, sizeof power);
-    return p * power;
-}
 
 // scores[r][t] = sum_d query[r][d] * keys[d][t] for R rows; t in whole vectors
 template <int R>

@@ -15,9 +15,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from proposers.native import DTYPES
+
 from ..errors import LongSpecError
 from ..native import Problem, library
-from ..tree_rows import NATIVE_DTYPES, CacheLayout, TreeRows, masked_attention, native_attention
+from ..tree_rows import CacheLayout, TreeRows, masked_attention, native_attention
 
 ISA = "vec"
 
@@ -87,7 +89,7 @@ def tree_attention_torch(
 def move_slots(caches: Sequence[Tensor], source: Tensor, target: Tensor) -> None:
     """Copy the KV of slots ``source`` to ``target`` (``[n]`` int64) in all layers, in order."""
     first = caches[0]
-    native = library() if first.dtype in NATIVE_DTYPES else None
+    native = library() if first.dtype in DTYPES else None
     if native is None:
         _move_slots_torch(caches, source, target)
         return
@@ -99,7 +101,7 @@ def move_slots(caches: Sequence[Tensor], source: Tensor, target: Tensor) -> None
         cache_stride=first.stride(0),
         head_stride=first.stride(1),
     )
-    move = getattr(native, f"move_blocks_{NATIVE_DTYPES[first.dtype]}")
+    move = getattr(native, f"move_blocks_{DTYPES[first.dtype]}")
     slots = ctypes.c_void_p(source.data_ptr()), ctypes.c_void_p(target.data_ptr())
     counts = ctypes.c_int64(len(caches)), ctypes.c_int64(len(source))
     move(layers, counts[0], *slots, counts[1], ctypes.byref(shape))

@@ -14,6 +14,7 @@ from ..packed import Linear, packed_linear
 from .checkpoint import VOCABULARY
 from .config import GlideConfig
 from .layer import CrossAttend, GlideLayer, SelfAttend, rotary_tables
+from .native import NativeGlide
 from .packed import pack
 
 
@@ -26,6 +27,7 @@ class GlideDraft:
         head: from ``[..., H]`` to ``[..., Vd]``: rows of the target's head, with the final norm's
             weight folded in.
         vocabulary: ``[Vd]`` target ids of the draft vocabulary, or None for all of them.
+        native: the same for few rows, where there is a kernel for it.
     """
 
     config: GlideConfig
@@ -33,6 +35,7 @@ class GlideDraft:
     embedding: Tensor
     head: Linear
     vocabulary: Tensor | None
+    native: NativeGlide | None = None
 
     @classmethod
     def build(
@@ -47,8 +50,9 @@ class GlideDraft:
         head = target.head if vocabulary is None else target.head[vocabulary]
         if config.final_norm:
             head = (head.float() * target.final_norm.float()).to(head.dtype)
-        layer = pack(layer.eval().requires_grad_(False))
-        return cls(config, layer, target.embedding, packed_linear(head), vocabulary)
+        layer = layer.eval().requires_grad_(False)
+        native = NativeGlide.of(config, layer, target.embedding, head)
+        return cls(config, pack(layer), target.embedding, packed_linear(head), vocabulary, native)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         target = self.config.target
@@ -83,9 +87,13 @@ class GlideDraft:
         logits = self.logits(y).float()
         if self.config.temperature != 1.0:
             logits = logits / self.config.temperature
+        return self.ranked(logits, logits.logsumexp(-1, keepdim=True), k)
+
+    def ranked(self, logits: Tensor, log_sums: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Of logits ``[..., Vd]`` the ``k`` greatest, as :meth:`best` returns them."""
         best = logits.topk(min(k, logits.shape[-1]), dim=-1)
         ids = best.indices if self.vocabulary is None else self.vocabulary[best.indices]
-        return best.values - logits.logsumexp(-1, keepdim=True), ids
+        return best.values - log_sums, ids
 
     def logits(self, y: Tensor) -> Tensor:
         """``[..., Vd]`` from the layer's output ``[..., H]``."""

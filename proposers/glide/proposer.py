@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..tree import DraftTrees, prune
 from .checkpoint import check_glide, load_glide
 from .config import GlideConfig
 from .model import GlideDraft
+from .native import Rows
 from .window import SelfAttentionWindow
 
 OPTIONS = {
@@ -101,8 +103,8 @@ class GlideProposer:
         target = self.config.target
         heads, width = self.config.num_layers * target.num_key_value_heads, target.head_dim
         window, keys_values = self.config.window, self.model.window_kv
-        like = self.model.embedding
-        return SelfAttentionWindow(window, self.grown, heads, width, keys_values, like)
+        like, native = self.model.embedding, self.model.native
+        return SelfAttentionWindow(window, self.grown, heads, width, keys_values, like, native)
 
     def reshaped(self, shape: Sequence[int], nodes: int | None = None) -> GlideProposer:
         """The same loaded draft, growing trees of another shape and keeping ``nodes`` of them."""
@@ -142,17 +144,33 @@ class _DraftCycle:
         held = self.window.positions(lengths)
         self.held = held  # positions of ring entries; negative: empty
         batch, capacity = held.shape
-        blocks = proposer.config.num_layers  # their heads lie one after the other
-        rings = [ring.chunk(blocks, dim=1) for ring in self.window.entries(slots)]
-        self.rings = list(zip(*rings, strict=True))
+        self.slots = slots
+        native = self.model.native
+        most_rows = batch * max((1, *proposer.shape[:-1]))
+        self.native = native if native is not None and native.takes(most_rows) else None
         self.ancestors = torch.zeros(batch, 1, 0, dtype=torch.bool, device=held.device)
         self.capacity = capacity
         self.hidden = context.hidden_states
         depths = torch.arange(proposer.max_depth, device=held.device)
-        self.tables = self.model.tables(self.roots[:, None] + depths)
+        self.tables = (self.native or self.model).tables(self.roots[:, None] + depths)
+
+    @cached_property
+    def rings(self) -> list[tuple[Tensor, Tensor]]:
+        """K and V of each block; their heads lie one after the other."""
+        blocks = self.model.config.num_layers
+        parts = [ring.chunk(blocks, dim=1) for ring in self.window.entries(self.slots)]
+        return list(zip(*parts, strict=True))
 
     def __call__(self, frontier: Frontier, k: int) -> tuple[Tensor, Tensor]:
         mask = self._mask(frontier)
+        if self.native is None:
+            return self._by_operators(frontier, mask, k)
+        cos, sin = (table[:, frontier.depth] for table in self.tables)
+        own = self.capacity + frontier.nodes if frontier.depth else None  # the root is in the ring
+        rows = Rows(frontier.tokens, cos, sin, self.slots, own, mask, self.hidden)
+        return self.model.ranked(*self.native.forward(rows, self.window, self.kv.attend), k)
+
+    def _by_operators(self, frontier: Frontier, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
         here = slice(frontier.depth, frontier.depth + 1)
         cos, sin = (table[:, here] for table in self.tables)
         first = self.capacity + int(frontier.nodes[0, 0])

@@ -1,0 +1,241 @@
+"""A GLIDE draft's forwards in :file:`native/glide.cpp`, for a handful of rows on a CPU.
+
+Drafting one request with SmolLM2-135M's draft, a tree of three levels, takes 2.5 times as long in
+PyTorch's operators: at one or two rows a level, dispatching them costs more than their work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import native
+from .config import GlideConfig
+from .layer import Attention, Block, CrossAttend, GlideLayer, rotary_tables
+from .window import SelfAttentionWindow
+
+SOURCE = Path(native.__file__).with_name("glide.cpp")
+LANES = 16
+"""Sizes that inner loops run over are multiples of this."""
+MOST_ROWS = 16
+"""Rows above which matrix products of a library are faster."""
+
+
+def _pointers(names: str) -> list[tuple[str, Any]]:
+    return [(name, ctypes.c_void_p) for name in names.split()]
+
+
+def _numbers(names: str) -> list[tuple[str, Any]]:
+    return [(name, ctypes.c_int64) for name in names.split()]
+
+
+class _Linear(ctypes.Structure):
+    _fields_ = _pointers("weight bias") + _numbers("out in_")
+
+
+class _Block(ctypes.Structure):
+    _fields_ = _pointers("self_norm cross_norm mlp_norm") + [
+        (name, _Linear) for name in ("q", "k", "v", "o", "cross_q", "cross_o", "gate_up", "down")
+    ]
+
+
+class _Draft(ctypes.Structure):
+    _fields_ = [
+        ("blocks", _Block * 2),
+        ("hidden_proj", _Linear),
+        ("head", _Linear),
+        *_pointers("embedding"),
+        *_numbers("num_layers hidden heads kv_heads head_dim final_norm"),
+        ("eps", ctypes.c_float),
+        ("temperature", ctypes.c_float),
+    ]
+
+
+class _Step(ctypes.Structure):
+    _fields_ = (
+        _pointers("tokens states cos sin keys values slots entries mask query attended")
+        + _pointers("logits log_sums work")
+        + _numbers("batch width seen slot_stride head_stride")
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one forward, ``width`` of each of ``B`` requests, all at one depth.
+
+    Attributes:
+        tokens: ``[B, width]``.
+        cos, sin: ``[B, head_dim]`` float32.
+        slots: ``[B]`` rings of the window.
+        entries: ``[B, width]`` ring entries for the rows' own keys; None: they are there already.
+        mask: ``[B, width, seen]`` bool.
+        states: ``[B, H]`` the target's last hidden states, or None.
+    """
+
+    tokens: Tensor
+    cos: Tensor
+    sin: Tensor
+    slots: Tensor
+    entries: Tensor | None = None
+    mask: Tensor | None = None
+    states: Tensor | None = None
+
+
+class NativeGlide:
+    """The weights of a draft, as they lie in memory, and its two forwards.
+
+    Args:
+        layer: not packed.
+        head: ``[Vd, H]``, the final norm's weight folded in.
+    """
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        config: GlideConfig,
+        layer: GlideLayer,
+        embedding: Tensor,
+        head: Tensor,
+    ) -> None:
+        self.config, self.vocabulary_size = config, head.shape[0]
+        self.dtype, name = embedding.dtype, native.DTYPES[embedding.dtype]
+        self.functions = {f: getattr(library, f"glide_{f}_{name}") for f in _FUNCTIONS}
+        self.kept: list[Tensor] = [embedding]
+        """What the pointers point to."""
+        target = config.target
+        heads, kv = target.num_attention_heads, target.num_key_value_heads
+        blocks = (_Block * 2)(*(self._block(block) for block in layer.blocks()))
+        fused = layer.hidden_proj
+        sizes = (config.num_layers, target.hidden_size, heads, kv, target.head_dim)
+        self.draft = _Draft(
+            blocks,
+            self._linear(fused.weight) if fused is not None else _Linear(),
+            self._linear(head),
+            embedding.data_ptr(),
+            *sizes,
+            config.final_norm,
+            target.rms_norm_eps,
+            config.temperature,
+        )
+        work = 5 * target.hidden_size + (heads + 2 * kv) * target.head_dim
+        self.work_size = work + 3 * target.intermediate_size
+
+    @classmethod
+    def of(
+        cls, config: GlideConfig, layer: GlideLayer, embedding: Tensor, head: Tensor
+    ) -> NativeGlide | None:
+        """None where there is no kernel for this draft: another device, dtype or odd sizes."""
+        target = config.target
+        sizes = (target.hidden_size, target.intermediate_size, target.head_dim)
+        if embedding.device.type != "cpu" or embedding.dtype not in native.DTYPES:
+            return None
+        if any(size % LANES for size in sizes):
+            return None
+        library = native.library(SOURCE)
+        return cls(library, config, layer, embedding, head) if library else None
+
+    def takes(self, rows: int) -> bool:
+        """Whether so many rows are few enough."""
+        return rows <= MOST_ROWS
+
+    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        target = self.config.target
+        return rotary_tables(target.rope, positions, target.head_dim, torch.float32)
+
+    def fill(
+        self, window: SelfAttentionWindow, slot: int, tokens: Tensor, positions: Tensor
+    ) -> None:
+        """Write the keys and values of tokens ``[n]`` at ``positions`` into a request's ring."""
+        entries = (positions % window.capacity)[:, None]
+        rows = Rows(
+            tokens[:, None], *self.tables(positions), torch.full_like(tokens, slot), entries
+        )
+        step, alive = self._step(rows, window)
+        self.functions["fill"](ctypes.byref(self.draft), ctypes.byref(step), *_threads())
+        del alive
+
+    def forward(
+        self, rows: Rows, window: SelfAttentionWindow, cross_attend: CrossAttend
+    ) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, width, Vd]``, the draft's temperature applied, and their log-sum-exps.
+
+        The latter are ``[B, width, 1]``.
+        """
+        step, alive = self._step(rows, window)
+        draft, at = ctypes.byref(self.draft), ctypes.byref(step)
+        query, logits, log_sums = alive[-3:]
+        for block in range(self.config.num_layers):
+            self.functions["before"](draft, at, block, *_threads())
+            attended = cross_attend(query).contiguous()
+            step.attended = attended.data_ptr()
+            self.functions["after"](draft, at, block, *_threads())
+        return logits, log_sums
+
+    def _step(self, rows: Rows, window: SelfAttentionWindow) -> tuple[_Step, list[Tensor]]:
+        """The struct, and the tensors that it points into; the last three are its results."""
+        target, (batch, width) = self.config.target, rows.tokens.shape
+        states = None if rows.states is None else rows.states.to(self.dtype).contiguous()
+        work = torch.empty(batch * width * self.work_size)
+        query = torch.empty(
+            batch, width, target.num_attention_heads, target.head_dim, dtype=self.dtype
+        )
+        logits = torch.empty(batch, width, self.vocabulary_size if rows.mask is not None else 0)
+        log_sums = torch.empty(batch, width, 1)
+        keys, values = window.ring
+        given = (rows.tokens.contiguous(), states, rows.cos.contiguous(), rows.sin.contiguous())
+        held = (keys, values, rows.slots.contiguous(), _dense(rows.entries), _dense(rows.mask))
+        alive = [*given, *held, query, logits, log_sums]
+        pointers = [_pointer(t) for t in (*given, *held, query, None, logits, log_sums, work)]
+        seen = 0 if rows.mask is None else rows.mask.shape[2]
+        step = _Step(*pointers, batch, width, seen, keys.stride(0), keys.stride(1))
+        return step, [work, *(t for t in alive if t is not None)]
+
+    def _block(self, block: Block) -> _Block:
+        own, cross, mlp = block.self_attn, block.cross_attn, block.mlp
+        norms = (
+            block.input_layernorm,
+            block.post_self_attention_layernorm,
+            block.post_cross_attention_layernorm,
+        )
+        both = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+        return _Block(
+            *(self._floats(norm.weight) for norm in norms),
+            *(self._of(own, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")),
+            *(self._of(cross, name) for name in ("q_proj", "o_proj")),
+            self._linear(both),
+            self._linear(mlp.down_proj.weight),
+        )
+
+    def _of(self, attention: Attention, name: str) -> _Linear:
+        linear = getattr(attention, name)
+        return self._linear(linear.weight, linear.bias)
+
+    def _linear(self, weight: Tensor, bias: Tensor | None = None) -> _Linear:
+        weight = weight.detach().contiguous()
+        self.kept.append(weight)
+        shifts = None if bias is None else self._floats(bias)
+        return _Linear(weight.data_ptr(), shifts, *weight.shape)
+
+    def _floats(self, weight: Tensor) -> int:
+        self.kept.append(weight.detach().float().contiguous())
+        return self.kept[-1].data_ptr()
+
+
+_FUNCTIONS = ("before", "after", "fill")
+
+
+def _threads() -> tuple[int]:
+    return (torch.get_num_threads(),)
+
+
+def _dense(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

@@ -1,0 +1,56 @@
+"""CPU kernels in plain C++: compiled once per machine, on first use, beside :file:`vectors.h`."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+FLAGS = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-std=c++17"]
+DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+"""Elements that kernels take, and how their functions' names end."""
+
+
+@functools.cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """The functions of one C++ source; None where no compiler is found or it fails."""
+    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+    if compiler is None:
+        return None
+    path = _cache_folder() / f"{source.stem}-{_fingerprint(source, compiler)}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        built = path.with_suffix(f".{os.getpid()}.tmp")
+        command = [compiler, *FLAGS, f"-I{HERE}", str(source), "-o", str(built)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return None
+        built.replace(path)
+    return ctypes.CDLL(str(path))
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("LONGSPEC_CACHE") or Path.home() / ".cache" / "longspec-plugin"
+    return Path(root) / "native"
+
+
+def _fingerprint(source: Path, compiler: str) -> str:
+    """Sources, flags, compiler and processor: what the machine code depends on."""
+    cpu = Path("/proc/cpuinfo")
+    flags = next((line for line in _lines(cpu) if line.startswith(("flags", "Features"))), "")
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+    sources = [source.read_bytes(), (HERE / "vectors.h").read_bytes()]
+    parts = [*sources, " ".join(FLAGS).encode(), version, flags.encode()]
+    return hashlib.sha256(b"\0".join([*parts, platform.machine().encode()])).hexdigest()[:16]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []

@@ -50,12 +50,19 @@ class Bench:
         complete = False
         try:
             for round_ in range(self.options.rounds):
-                for arm in self.arms:
-                    self._round(arm, round_)
+                for prompts in self._turns():
+                    for arm in self.arms:
+                        self._round(arm, round_, prompts)
             complete = True
         finally:
             if self.journal.records:
                 self._report(complete)
+
+    def _turns(self) -> Iterator[list[Prompt]]:
+        """The prompts that one arm answers before it is the next one's turn."""
+        size = self.options.turn or max(len(self.prompts), 1)
+        for start in range(0, len(self.prompts), size):
+            yield self.prompts[start : start + size]
 
     def _own_arms(self) -> list[Arm]:
         return [arm for arm in self.arms if not arm.urls]
@@ -67,8 +74,9 @@ class Bench:
         line = server.command(self.options, arm, self.port or 0, self.sources.export(arm))
         return env * bool(variables) + line
 
-    def _round(self, arm: Arm, round_: int) -> None:
-        todo = [c for c in self.options.conditions if self._left(arm, round_, c)]
+    def _round(self, arm: Arm, round_: int, prompts: Sequence[Prompt]) -> None:
+        conditions = self.options.conditions
+        todo = [c for c in conditions if self._left(arm, round_, c, prompts)]
         if not todo:
             return
         many = self.options.rounds > 1
@@ -76,16 +84,17 @@ class Bench:
         with showing(name, 0) as show, self._servers(arm, show) as servers:
             for condition in todo:
                 show.restart(label(name, condition, self.options.conditions))
-                self._condition(Place(arm.name, round_, condition), arm, servers, show)
+                place = Place(arm.name, round_, condition)
+                self._condition(place, arm, servers, prompts, show)
 
-    def _left(self, arm: Arm, round_: int, condition: Condition) -> bool:
+    def _left(self, arm: Arm, round_: int, condition: Condition, prompts: Sequence[Prompt]) -> bool:
         """Whether a prompt, a later turn of one, or the control is missing."""
         known = self.journal.known(Place(arm.name, round_, condition))
         long = {name for w in self.journal.windows if w.arm == arm.name for name in w.too_long}
-        keys = {(p.prompt_id, t) for p in self.prompts for t in range(len(p.turns))}
+        keys = {(p.prompt_id, t) for p in prompts for t in range(len(p.turns))}
         asked = {key for key in keys if key[0] not in long}
         checked = not self._controls(arm, round_, condition) or (
-            known.keys() <= self.journal.controlled(condition).keys()
+            known.keys() & keys <= self.journal.controlled(condition).keys()
         )
         return not (asked <= known.keys() and checked)
 
@@ -93,13 +102,19 @@ class Bench:
         return not round_ and wanted(self.options, self.arms, arm, condition)
 
     def _condition(
-        self, place: Place, arm: Arm, servers: Sequence[server.Server], show: Show
+        self,
+        place: Place,
+        arm: Arm,
+        servers: Sequence[server.Server],
+        prompts: Sequence[Prompt],
+        show: Show,
     ) -> None:
         asked = self.options.model if arm.urls and not self._own_arms() else None
         window = Window(self.options, servers, place, asked)
-        prompts = window.fitting(self.prompts)
+        prompts = window.fitting(prompts)
         known = self.journal.known(place)
-        show.expect(sum(len(prompt.turns) for prompt in prompts) - len(known))
+        keys = {(p.prompt_id, t) for p in prompts for t in range(len(p.turns))}
+        show.expect(len(keys - known.keys()))
         show.status("warming up")
         window.warm_up()
         show.start_clock()

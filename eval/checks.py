@@ -24,6 +24,11 @@ def check(options: Options, arms: list[Arm]) -> None:
     """Raise ``UserError`` on the first option that cannot work."""
     if own := [arm for arm in arms if not arm.urls]:
         _check_own_servers(options, own)
+        if options.turn:
+            raise UserError(
+                f"--turn {options.turn}: the server of arm {own[0].name} would start again at each"
+                f" turn; give {own[0].name}=URL of one that runs, or leave it out"
+            )
     else:
         _check_running_servers(options)
     _check_source(options, bool(own))

@@ -125,6 +125,13 @@ class Options(BaseModel):
         "a whole number of at least 1",
         ge=1,
     )
+    turn: int | None = _field(
+        None,
+        "with servers that run already (NAME=URL): prompts that an arm answers before it is the"
+        " next one's turn, so that a machine whose speed drifts slows all alike (default: all)",
+        "a whole number of at least 1",
+        ge=1,
+    )
     metrics_source: str = _field(
         "response",
         "whose numbers of speculation lead: server, response or file (sglang only); the acceptance"

@@ -1,0 +1,171 @@
+"""The native forwards of a draft against the same draft by PyTorch's operators.
+
+Those are compared with the formula in test_proposer.py, whose sizes the kernel does not take.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from proposers import native
+from proposers.base import DraftContext, TargetModel, TargetShape
+from proposers.glide.checkpoint import save_glide
+from proposers.glide.config import RotaryConfig, TargetConfig
+from proposers.glide.native import SOURCE, NativeGlide
+from proposers.glide.proposer import GlideProposer
+from proposers.tree import DraftTrees
+
+from .tiny import VOCAB, DenseKV, tiny_config, tiny_state
+
+HIDDEN, HEADS, KV_HEADS, DIM = 64, 6, 2, 16
+TARGET = TargetConfig(
+    name="aligned",
+    hidden_size=HIDDEN,
+    intermediate_size=96,
+    num_attention_heads=HEADS,
+    num_key_value_heads=KV_HEADS,
+    head_dim=DIM,
+    vocab_size=VOCAB,
+    max_position_embeddings=512,
+    rope=RotaryConfig(theta=1000.0),
+)
+VARIANTS = [
+    {"draft_vocab_size": 39},
+    {"hidden_state_input": False, "final_norm": False, "attention_bias": True},
+    {"draft_vocab_size": None, "window": 3},
+    {"num_layers": 2, "window": 5, "temperature": 3.0, "draft_vocab_size": 21},
+]
+
+
+@pytest.fixture(params=range(len(VARIANTS)))
+def draft(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    config = tiny_config(target=TARGET, **VARIANTS[request.param])
+    save_glide(tmp_path, config, tiny_state(config))
+    return tmp_path
+
+
+@pytest.fixture
+def one_draft(tmp_path: Path) -> Path:
+    config = tiny_config(target=TARGET)
+    save_glide(tmp_path, config, tiny_state(config))
+    return tmp_path
+
+
+def bound(folder: Path, kernel: bool, shape: list[int], dtype: torch.dtype) -> GlideProposer:
+    generator = torch.Generator().manual_seed(1)
+    embedding = torch.randn(VOCAB, HIDDEN, generator=generator).to(dtype)
+    norm = 1 + 0.1 * torch.randn(HIDDEN, generator=generator).to(dtype)
+    sizes = TargetShape(VOCAB, HIDDEN, HEADS, KV_HEADS, DIM, 512)
+    proposer = GlideProposer(folder, {"tree_shape": shape})
+    proposer.bind(TargetModel(sizes, embedding, embedding, norm))
+    assert proposer.model.native is not None, "no C++ compiler: there is nothing to compare"
+    if not kernel:
+        proposer.model.native = proposer.window.filler = None
+    return proposer
+
+
+def contexts(lengths: list[int], dtype: torch.dtype) -> list[DraftContext]:
+    """Growing texts of the same requests, by steps of several sizes."""
+    generator = torch.Generator().manual_seed(2)
+    tokens = [torch.randint(0, VOCAB, (n,), generator=generator).numpy() for n in lengths]
+    shape = (KV_HEADS, DIM)
+    keys, values = (
+        [torch.randn(n, *shape, generator=generator).to(dtype) for n in lengths] for _ in range(2)
+    )
+    hidden = torch.randn(len(lengths), HIDDEN, generator=generator).to(dtype)
+    found = []
+    for cut in (25, 4, 3, 0):
+        known = [t[: max(len(t) - cut, 2)] for t in tokens]
+        ends = [len(t) - 1 for t in known]
+        kv = DenseKV(*([p[:n] for p, n in zip(part, ends, strict=True)] for part in (keys, values)))
+        budgets = torch.full((len(lengths),), 128)
+        found.append(DraftContext(list(range(len(lengths))), known, hidden, kv, budgets))
+    return found
+
+
+def proposed(
+    folder: Path, kernel: bool, shape: list[int], lengths: list[int], dtype: torch.dtype
+) -> list[DraftTrees]:
+    proposer = bound(folder, kernel, shape, dtype)
+    return [proposer.propose(context) for context in contexts(lengths, dtype)]
+
+
+@pytest.mark.parametrize("lengths", [[44], [30, 2, 41]])
+@pytest.mark.parametrize("shape", [[3], [4, 3, 5, 2]])
+def test_trees_are_those_of_the_operators(
+    draft: Path, shape: list[int], lengths: list[int]
+) -> None:
+    pairs = zip(
+        *(proposed(draft, kernel, shape, lengths, torch.float32) for kernel in (True, False)),
+        strict=True,
+    )
+    for mine, theirs in pairs:
+        assert torch.equal(mine.tokens, theirs.tokens)
+        assert torch.equal(mine.parents, theirs.parents)
+        torch.testing.assert_close(mine.log_probs, theirs.log_probs, atol=2e-4, rtol=1e-4)
+
+
+def test_stored_in_bfloat16_it_computes_in_float32(one_draft: Path) -> None:
+    """Its scores are nearer to those of all float32 than the operators' are, on the average."""
+    shape, lengths, errors = [5], [30, 2, 41], []
+    exact = proposed(one_draft, False, [39], lengths, torch.float32)
+    for kernel in (True, False):
+        wrong = []
+        for trees, truth in zip(
+            proposed(one_draft, kernel, shape, lengths, torch.bfloat16), exact, strict=True
+        ):
+            place = (trees.tokens[:, :, None] == truth.tokens[:, None]).int().argmax(-1)
+            wrong.append((trees.log_probs - truth.log_probs.gather(1, place)).abs().mean())
+        errors.append(float(torch.stack(wrong).mean()))
+    assert errors[0] < errors[1] < 0.5
+
+
+def test_many_rows_are_left_to_the_operators(
+    one_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    forward = NativeGlide.forward
+    monkeypatch.setattr(NativeGlide, "forward", lambda *given: calls.append(1) or forward(*given))
+    proposed(one_draft, True, [4, 16, 2], [30], torch.float32)
+    assert len(calls) == 4 * 3
+    proposed(one_draft, True, [4, 17, 2], [30], torch.float32)
+    assert len(calls) == 4 * 3
+
+
+def test_other_weights_give_other_scores(one_draft: Path) -> None:
+    """The control of the comparison: each matrix that the kernel was given matters to it."""
+    context = contexts([30], torch.float32)[0]
+    before = bound(one_draft, True, [3, 2], torch.float32).propose(context)
+    count = len(_kept(bound(one_draft, True, [3, 2], torch.float32)))
+    for index in range(count):
+        proposer = bound(one_draft, True, [3, 2], torch.float32)
+        _kept(proposer)[index].mul_(-1.5)
+        after = proposer.propose(context)
+        same = torch.equal(after.tokens, before.tokens)
+        assert not same or not torch.allclose(after.log_probs, before.log_probs, atol=1e-3), index
+
+
+def _kept(proposer: GlideProposer) -> list[torch.Tensor]:
+    assert proposer.model.native is not None
+    return proposer.model.native.kept
+
+
+def test_without_a_compiler_or_with_odd_sizes_there_is_none(
+    one_draft: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposer = bound(one_draft, True, [3], torch.float32)
+    parts = (proposer.config, proposer.model.layer, proposer.model.embedding)
+    head = proposer.model.embedding
+    odd = TARGET.model_copy(update={"head_dim": 8})
+    assert NativeGlide.of(parts[0].model_copy(update={"target": odd}), *parts[1:], head) is None
+    assert NativeGlide.of(parts[0], parts[1], head.half(), head.half()) is None
+    native.library.cache_clear()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("PATH", "")
+    try:
+        assert native.library(SOURCE) is None
+    finally:
+        native.library.cache_clear()

@@ -20,7 +20,8 @@ class Line:
         token_ms: of every further one, measured step by step, or ``(call - TTFT) / (tokens - 1)``.
         call_ms: median of a whole call.
         user_tps: user-visible tokens per second of a whole call.
-        speedup: ``user_tps`` over baseline's.
+        speedup: ``user_tps`` over baseline's; over that of the mean of its calls before and after
+            the row, where it was timed again.
         block_ms, ceiling_tps: see :class:`.results.Gamma`.
         effective_tps, resample_rate, acceptance_length: as the row has them.
     """
@@ -41,9 +42,19 @@ class Line:
 
 def lines(rows: Mapping[str, Row]) -> list[Line]:
     """All lines, in the order of the rows."""
-    base = rows.get("baseline", {}).get("call")
-    tps = base["user_tps"] if base else None
-    return [line for name, row in rows.items() for line in _of_row(name, row, tps)]
+    before = _tps(rows.get("baseline", {}).get("call"))
+    found: list[Line] = []
+    for name, row in rows.items():
+        after = _tps(row.get("beside"))
+        # as long as the mean of both calls: what drifts in between slows the row as much
+        base = 2 / (1 / before + 1 / after) if before and after else before
+        found += _of_row(name, row, base)
+        before = after or before
+    return found
+
+
+def _tps(call: Mapping[str, Any] | None) -> float | None:
+    return call["user_tps"] if call else None
 
 
 def _of_row(name: str, row: Row, base: float | None) -> Iterator[Line]:

@@ -74,6 +74,11 @@ class Options(BaseModel):
     prompt_length: int = _field("tokens of the prompt", WHOLE, ge=1)
     gen_length: int = _field("tokens decoded for the latency by position", WHOLE, ge=1)
     step_interval: int = _field("tokens between two positions that are timed", WHOLE, ge=1)
+    paired: bool = _field(
+        "time the model alone again after every row; × baseline is over what was just before and"
+        " after, as a machine's speed drifts",
+        "true or false",
+    )
     warmup_ms: float = _field("window of warm-up calls", "a number of at least 0", ge=0)
     rep_ms: float = _field("window of measured calls", "a number above 0", gt=0)
     dtype: Literal["bf16", "fp16", "fp32"] = _field("of all weights", "bf16, fp16 or fp32")
@@ -110,6 +115,11 @@ class Options(BaseModel):
         without = () if self.draft else GLIDE_ROWS
         asked = self.rows or [row for row in ROWS if row not in without]
         return [row for row in ROWS if row in asked]
+
+    @property
+    def repeats_baseline(self) -> bool:
+        """Whether the model alone is timed again after every other row."""
+        return self.paired and "baseline" in self.chosen
 
     @property
     def bridge(self) -> bool:

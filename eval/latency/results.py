@@ -35,7 +35,7 @@ class Row(TypedDict, total=False):
     """One method; what was not measured is missing.
 
     ``weights``: what they are, for people; ``random_weights``: whether they are. ``note``: why
-    something is missing.
+    something is missing. ``beside``: whole calls of the model alone, timed again after this row.
     """
 
     weights: str
@@ -45,6 +45,7 @@ class Row(TypedDict, total=False):
     decode: DecodeStats
     call: CallStats | GlideStats
     per_gamma: dict[str, Gamma]
+    beside: CallStats
 
 
 def new_folder(output_dir: Path, today: date) -> Path:

@@ -40,11 +40,12 @@ def _weights(name: str, options: Options) -> str:
 
 def windows(name: str, options: Options) -> int:
     """Benchmarks that a row consists of."""
+    beside = int(options.repeats_baseline and name != "baseline")
     if name in POE_RULES:
-        return 1 + len(options.gammas)
+        return beside + 1 + len(options.gammas)
     if name in GLIDE_ROWS:
-        return 2
-    return 2 + len(range(0, options.gen_length, options.step_interval))
+        return beside + 2
+    return beside + 2 + len(range(0, options.gen_length, options.step_interval))
 
 
 def measure(name: str, options: Options, prompt: Prompt, row: Row) -> Iterator[str]:
@@ -57,6 +58,13 @@ def measure(name: str, options: Options, prompt: Prompt, row: Row) -> Iterator[s
         yield from _glide(name, options, prompt, row, how)
     else:
         yield from _greedy(name, options, prompt, row, how)
+
+
+def measure_beside(options: Options, prompt: Prompt, row: Row) -> None:
+    """The model alone once more, right after another row."""
+    how = (options.warmup_ms, options.rep_ms)
+    tokens = options.poe_max_new_tokens
+    row["beside"] = benchmarks.benchmark_call(models.baseline_of(options), prompt.ids, tokens, *how)
 
 
 Windows = tuple[float, float]

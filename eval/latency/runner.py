@@ -66,6 +66,11 @@ class Runner:
                 bar.say(f"{name}: {what}")
         self.book.save()
         models.free()
+        if self.options.repeats_baseline and name != "baseline":
+            bar.say(f"{name}: baseline again")
+            rows.measure_beside(self.options, self.prompt, row)
+            self.book.save()
+            models.free()
 
     def _report(self) -> None:
         """Write and show what was measured; without anything nothing stays."""

@@ -26,6 +26,12 @@ OPTIONS = [
     ("--concurrency 0", "--concurrency 0: expected whole numbers of at least 1, commas between"),
     ("--output-len 1.5", f"--output-len 1.5: {WHOLE}"),
     ("--rounds -1", f"--rounds -1: {WHOLE}"),
+    ("--turn 0", f"--turn 0: {WHOLE}"),
+    (
+        f"{TARGET} --turn 7",
+        "--turn 7: the server of arm vanilla would start again at each turn; give vanilla=URL of"
+        " one that runs, or leave it out",
+    ),
     ("--temperature -0.5", "--temperature -0.5: expected numbers from 0 to 2, commas between"),
     ("--temperature warm", "--temperature warm: expected numbers from 0 to 2, commas between"),
     ("--engine tgi", "--engine tgi: expected vllm or sglang"),

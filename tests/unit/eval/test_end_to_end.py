@@ -164,3 +164,24 @@ def test_turns_are_sent_with_the_answers_before_them(tmp_path: Path) -> None:
     roles = [message["role"] for message in script.seen[-1]["messages"]]
     assert roles == ["user", "assistant", "user"]
     assert [record.turn for record in records(tmp_path)] == [0, 1]
+
+
+def test_arms_take_turns(tmp_path: Path) -> None:
+    line = ["--num-prompts", "5", "--turn", "2", "--output-len", "64", "--rounds", "2"]
+    with serving(Script(histogram=None)) as base, serving(Script()) as url:
+        arms = ["--arms", f"vanilla={base},x={url}", "--output-dir", str(tmp_path)]
+        assert speed_bench.main([*line, *arms]) == 0
+    whole = records(tmp_path)
+    asked = [(r.round, r.arm, r.prompt_id) for r in whole]
+    firsts = [prompt for _, _, prompt in asked[:2]]
+    assert [arm for _, arm, _ in asked[:10]] == [
+        *(["vanilla"] * 2 + ["x"] * 2) * 2,
+        *("vanilla", "x"),
+    ]
+    assert [prompt for _, _, prompt in asked[2:4]] == firsts
+    assert [round_ for round_, _, _ in asked] == [0] * 10 + [1] * 10
+    assert len(set(asked)) == 20
+    control = (tmp_path / "control.jsonl").read_text().splitlines()
+    assert len(control) == 5
+    arm = json.loads((tmp_path / "results.json").read_text())["arms"][1]
+    assert (arm["num_requests"], arm["acceptance_length_per_source"]["server"]) == (10, 3.0)

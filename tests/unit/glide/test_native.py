@@ -13,25 +13,15 @@ import torch
 from proposers import native
 from proposers.base import DraftContext, TargetModel, TargetShape
 from proposers.glide.checkpoint import save_glide
-from proposers.glide.config import RotaryConfig, TargetConfig
 from proposers.glide.native import SOURCE, NativeGlide
 from proposers.glide.proposer import GlideProposer
 from proposers.tree import DraftTrees
 
-from .tiny import VOCAB, DenseKV, tiny_config, tiny_state
+from .tiny import HEADS, KV_HEADS, VOCAB, DenseKV, tiny_config, tiny_state
 
-HIDDEN, HEADS, KV_HEADS, DIM = 64, 6, 2, 16
-TARGET = TargetConfig(
-    name="aligned",
-    hidden_size=HIDDEN,
-    intermediate_size=96,
-    num_attention_heads=HEADS,
-    num_key_value_heads=KV_HEADS,
-    head_dim=DIM,
-    vocab_size=VOCAB,
-    max_position_embeddings=512,
-    rope=RotaryConfig(theta=1000.0),
-)
+HIDDEN, DIM = 64, 16
+SIZES = {"hidden_size": HIDDEN, "intermediate_size": 96, "head_dim": DIM}
+TARGET = tiny_config().target.model_copy(update=SIZES)
 VARIANTS = [
     {"draft_vocab_size": 39},
     {"hidden_state_input": False, "final_norm": False, "attention_bias": True},

@@ -31,6 +31,8 @@ def test_random_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert row["random_weights"]
         assert row["weights"] == "random"
         assert set(row["ttft"]) == TIMES
+    again = [row.get("beside", {}).get("output_tokens_per_call") for row in found["rows"].values()]
+    assert again == [None, 4, 4]
     for name in rows[:2]:
         points = found["rows"][name]["decode"]["per_position"]
         assert [(point["position"], point["context"]) for point in points] == [(0, 12), (2, 14)]
@@ -43,6 +45,12 @@ def test_random_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "note: latency only" in shown
     assert "resampled " not in shown.partition("TTFT:")[0]
     assert "| hydra_poe γ=3" in (folder / "table.md").read_text("utf-8")
+
+
+def test_without_pairs(tmp_path: Path) -> None:
+    for more in (["--paired", "false"], ["--rows", "hydra_naive"]):
+        _, _, found = run(tmp_path, "--size", "tiny", "--rows", "baseline,hydra_naive", *more)
+        assert all("beside" not in row for row in found["rows"].values())
 
 
 def check_provenance(found: dict[str, Any], rows: list[str]) -> None:

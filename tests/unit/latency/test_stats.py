@@ -141,3 +141,13 @@ def test_lines() -> None:
 def test_lines_without_baseline() -> None:
     (line,) = lines({"hydra_naive": row_of([500.0], 64)})
     assert line.speedup is None
+
+
+def test_a_row_is_over_the_baseline_around_it() -> None:
+    """The machine slows down: 400 and 600 ms around one row, 600 and 1000 around the next."""
+    rows: dict[str, Row] = {"baseline": row_of([400.0], 64)}
+    for name, call, beside in (("first", 250.0, 600.0), ("second", 400.0, 1000.0)):
+        rows[name] = row_of([call], 64)
+        rows[name]["beside"] = row_of([beside], 64)["call"]  # type: ignore[typeddict-item]
+    base, first, second = lines(rows)
+    assert [line.speedup for line in (base, first, second)] == pytest.approx([1, 2, 2])

@@ -134,6 +134,7 @@ def test_many_rows_are_left_to_the_operators(
     assert len(calls) == 4 * 3
 
 
+@pytest.mark.usefixtures("any_rows")
 def test_other_weights_give_other_scores(one_draft: Path) -> None:
     """The control of the comparison: each matrix that the kernel was given matters to it."""
     context = contexts([30], torch.float32)[0]

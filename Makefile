@@ -62,7 +62,7 @@ test-rest: setup-sglang target  ## all other tests; they leave the engines a cor
 quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
-	@$(VENV)/mypy
+	@$(VENV)/mypy && $(VENV)/mypy recipes/smollm2-135m-instruct/*.py
 	@$(VENV)/lint-imports
 
 gpu: setup  ## on a machine with an NVIDIA GPU: tests of its kernels, measurements, both engines

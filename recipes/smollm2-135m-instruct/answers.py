@@ -28,6 +28,7 @@ from vllm import LLM, SamplingParams
 
 from proposers.train.answers.filters import Gate
 from proposers.train.answers.loops import loop_start
+from proposers.train.answers.store import Source as Origin
 from proposers.train.features.forward import read_config
 from proposers.train.features.shards import Source, bytes_per_token, load_shard
 from proposers.train.features.writer import Features, Writer
@@ -98,7 +99,7 @@ class Answers:
             for category, start, end in zip(shard.categories, starts, ends, strict=True):
                 ids = data["tokens"][start:end].tolist()
                 text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-                source = "self" if category == "magpie" else "composed"
+                source: Origin = "self" if category == "magpie" else "composed"
                 self.gate.remember(source, text.removesuffix("assistant").strip())
         own = [name.partition("-") for name in index.ids]
         return max((int(n) for seed, _, n in own if seed == str(self.args.seed)), default=0)

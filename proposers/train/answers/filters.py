@@ -31,14 +31,15 @@ class Gate:
         if reason:
             self.refused[reason] += 1
             return False
-        self._remember(source, text)
+        self.remember(source, text)
         return True
 
     def seen(self, answer: Answer) -> None:
         """Remember the prompt of an answer of an earlier run."""
-        self._remember(answer.source, answer.prompt)
+        self.remember(answer.source, answer.prompt)
 
-    def _remember(self, source: Source, text: str) -> None:
+    def remember(self, source: Source, text: str) -> None:
+        """Take a prompt for known."""
         self._texts.add(_exact(text))
         if source != "composed":
             self._grams |= _grams(text)

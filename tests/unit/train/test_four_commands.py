@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
+from proposers import Qwen2Glide
 from proposers.glide.checkpoint import load_glide
 from proposers.train.__main__ import main
+from proposers.train.answers.chat import Chat
+from recipes.train import agreement
 
 from .answering import EOS, VOCABULARY, WORDS, Reply, Script, serving, words, write_target
 
@@ -70,3 +75,54 @@ def test_prompts_in_draft_out(target: Path, tmp_path: Path) -> None:
     (chain,) = [r for r in report["results"] if r["name"] == "1-1-1"]
     assert chain["all"]["answers"] > 0
     assert chain["all"]["pooled"] > 1.5  # of at most 4; untrained drafts: 1.0
+    check_agreement(target, tmp_path / "data" / "draft", prompts, tmp_path)
+
+
+def check_agreement(target: Path, draft: Path, prompts: Path, folder: Path) -> None:
+    """What the offline engine accepts, a simulation along its answers accepts as well."""
+    run, out = folder / "run", folder / "agreement"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"arms": 'x={"tree_shape": [2, 2]}'}))
+    records = [served(target, draft, text, n) for n, text in enumerate(texts_of(prompts)[:6], 1)]
+    (run / "requests.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    line = ["--run", run, "--prompts", prompts, "--target", target, "--draft", draft, "--out", out]
+    assert agreement.main([str(part) for part in line]) == 0
+    with open(out / "agreement.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    total = {name: sum(int(row[name]) for row in rows) for name in agreement.HEAD[2:]}
+    assert total["steps"] > 30
+    assert total["accepted"] > 10
+    assert total["simulated steps"] == total["steps"]
+    # the last step of an answer, which its length cuts, may count one token less
+    assert total["simulated accepted"] == pytest.approx(total["accepted"], abs=len(rows))
+
+    records[0]["prompt_tokens"] += 1
+    (run / "requests.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    assert agreement.main([str(part) for part in line]) == 2
+    (run / "requests.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records * 2))
+    assert agreement.main([str(part) for part in line]) == 2
+
+
+def texts_of(prompts: Path) -> list[str]:
+    return [json.loads(line)["prompt"] for line in prompts.read_text().splitlines()]
+
+
+def served(target: Path, draft: Path, text: str, number: int) -> dict[str, Any]:
+    """A record as `eval.speed_bench` writes them, by the offline engine with trees ``[2, 2]``."""
+    ids = Chat(target).prompt_ids(text)
+    model = Qwen2Glide(None, target, draft, dtype=torch.float32)
+    asked = (torch.tensor([ids]), torch.tensor([len(ids)]))
+    out, accepted, steps, _, _ = model.tree_spec_generate(
+        *asked, tree_shape=[2, 2], max_gen_len=24, eos_id=EOS
+    )
+    return {
+        "prompt_id": str(number),
+        "category": "words",
+        "turn": 0,
+        "temperature": 0.0,
+        "prompt_tokens": len(ids),
+        "token_ids": out[0, :24].tolist(),
+        "steps": steps,
+        "accepted": accepted,
+    }

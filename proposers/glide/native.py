@@ -87,7 +87,7 @@ class Rows:
 
 
 class NativeGlide:
-    """The weights of a draft, as they lie in memory, and its two forwards.
+    """The weights of a draft, as they lie in memory, and a forward in two calls a block.
 
     Args:
         layer: not packed.
@@ -134,7 +134,7 @@ class NativeGlide:
         sizes = (target.hidden_size, target.intermediate_size, target.head_dim)
         if embedding.device.type != "cpu" or embedding.dtype not in native.DTYPES:
             return None
-        if any(size % LANES for size in sizes):
+        if any(size % LANES for size in sizes) or not embedding.is_contiguous():
             return None
         library = native.library(SOURCE)
         return cls(library, config, layer, embedding, head) if library else None

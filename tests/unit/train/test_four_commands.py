@@ -15,7 +15,7 @@ from proposers import Qwen2Glide
 from proposers.glide.checkpoint import load_glide
 from proposers.train.__main__ import main
 from proposers.train.answers.chat import Chat
-from recipes.train import agreement
+from recipes.train import agreement, drafting
 
 from .answering import EOS, VOCABULARY, WORDS, Reply, Script, serving, words, write_target
 
@@ -27,7 +27,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(4)
     config = Qwen2Config(
         vocab_size=len(VOCABULARY),
-        hidden_size=32,
+        hidden_size=64,  # heads of 16, as the drafting kernel wants them
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -53,7 +53,9 @@ def answers_of(target: Path) -> Script:
     return Script(answer=answer)
 
 
-def test_prompts_in_draft_out(target: Path, tmp_path: Path) -> None:
+def test_prompts_in_draft_out(
+    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     prompts = tmp_path / "prompts.jsonl"
     texts = [" ".join(WORDS[i % len(WORDS)] for i in words(n, 6)) for n in range(60)]
     prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
@@ -76,6 +78,15 @@ def test_prompts_in_draft_out(target: Path, tmp_path: Path) -> None:
     assert chain["all"]["answers"] > 0
     assert chain["all"]["pooled"] > 1.5  # of at most 4; untrained drafts: 1.0
     check_agreement(target, tmp_path / "data" / "draft", prompts, tmp_path)
+    capsys.readouterr()
+    places = {
+        "target": target,
+        "draft": tmp_path / "data/draft",
+        "features": tmp_path / "data/features",
+    }
+    line = [text for name, path in places.items() for text in (f"--{name}", str(path))]
+    assert drafting.main([*line, "--sequences", "1", "--threads", "1"]) == 0
+    assert "[8, 8, 8, 8]" in capsys.readouterr().out
 
 
 def check_agreement(target: Path, draft: Path, prompts: Path, folder: Path) -> None:

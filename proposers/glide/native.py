@@ -22,8 +22,6 @@ from .window import SelfAttentionWindow
 SOURCE = Path(native.__file__).with_name("glide.cpp")
 LANES = 16
 """Sizes that inner loops run over are multiples of this."""
-MOST_ROWS = 4
-"""Rows above which a library's matrix products are faster."""
 
 
 def _pointers(names: str) -> list[tuple[str, Any]]:
@@ -94,6 +92,9 @@ class NativeGlide:
         head: ``[Vd, H]``, the final norm's weight folded in.
     """
 
+    most_rows = 4
+    """Rows above which a library's matrix products are faster."""
+
     def __init__(
         self,
         library: ctypes.CDLL,
@@ -141,7 +142,7 @@ class NativeGlide:
 
     def takes(self, rows: int) -> bool:
         """Whether so many rows are few enough."""
-        return rows <= MOST_ROWS
+        return rows <= self.most_rows
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         target = self.config.target

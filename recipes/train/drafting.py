@@ -20,7 +20,6 @@ from rich.progress import track
 from rich.table import Table
 
 from proposers.base import TargetModel
-from proposers.glide import native
 from proposers.glide.proposer import GlideProposer
 from proposers.train.command import guarded
 from proposers.train.evaluate.sequences import Answer, read_answers
@@ -36,6 +35,7 @@ def bound(draft: Path, shape: list[int], target: TargetModel, kernel: bool) -> G
     proposer.bind(target)
     if proposer.model.native is None:
         raise ValueError("there is no kernel for this draft here: no compiler, dtype or sizes")
+    proposer.model.native.most_rows = 1000  # to see where operators are faster
     if not kernel:
         proposer.model.native = proposer.window.filler = None
     return proposer
@@ -75,7 +75,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
-    native.MOST_ROWS = 1000  # to see where operators are faster
     target = TargetWeights(args.target).model()
     answers = read_answers(args.features, True, args.sequences)
     table = Table("tree", "kernel, ms", "operators, ms", "ratio", title=f"{args.threads} threads")

@@ -12,9 +12,8 @@ import torch
 
 from proposers import native
 from proposers.base import DraftContext, TargetModel, TargetShape
-from proposers.glide import native as glide_native
 from proposers.glide.checkpoint import save_glide
-from proposers.glide.native import MOST_ROWS, SOURCE, NativeGlide
+from proposers.glide.native import SOURCE, NativeGlide
 from proposers.glide.proposer import GlideProposer
 from proposers.tree import DraftTrees
 
@@ -34,7 +33,7 @@ VARIANTS = [
 @pytest.fixture
 def any_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel takes as many rows as there are, which is slow and not wrong."""
-    monkeypatch.setattr(glide_native, "MOST_ROWS", 1000)
+    monkeypatch.setattr(NativeGlide, "most_rows", 1000)
 
 
 @pytest.fixture(params=range(len(VARIANTS)))
@@ -128,9 +127,9 @@ def test_many_rows_are_left_to_the_operators(
     calls: list[int] = []
     forward = NativeGlide.forward
     monkeypatch.setattr(NativeGlide, "forward", lambda *given: calls.append(1) or forward(*given))
-    proposed(one_draft, True, [2, MOST_ROWS, 2], [30], torch.float32)
+    proposed(one_draft, True, [2, 4, 2], [30], torch.float32)
     assert len(calls) == 4 * 3
-    proposed(one_draft, True, [2, MOST_ROWS + 1, 2], [30], torch.float32)
+    proposed(one_draft, True, [2, 5, 2], [30], torch.float32)
     assert len(calls) == 4 * 3
 
 

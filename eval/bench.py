@@ -19,7 +19,7 @@ from .control import control, wanted
 from .datasets import Prompt, chosen, load, spread
 from .engines import engine_of
 from .errors import UserError
-from .journal import Journal, WindowRecord
+from .journal import Journal, Key, WindowRecord
 from .options import Options
 from .provenance import of_bench
 from .records import ControlRecord, RequestRecord
@@ -91,7 +91,7 @@ class Bench:
         """Whether a prompt, a later turn of one, or the control is missing."""
         known = self.journal.known(Place(arm.name, round_, condition))
         long = {name for w in self.journal.windows if w.arm == arm.name for name in w.too_long}
-        keys = {(p.prompt_id, t) for p in prompts for t in range(len(p.turns))}
+        keys = _keys(prompts)
         asked = {key for key in keys if key[0] not in long}
         checked = not self._controls(arm, round_, condition) or (
             known.keys() & keys <= self.journal.controlled(condition).keys()
@@ -113,7 +113,7 @@ class Bench:
         window = Window(self.options, servers, place, asked)
         prompts = window.fitting(prompts)
         known = self.journal.known(place)
-        keys = {(p.prompt_id, t) for p in prompts for t in range(len(p.turns))}
+        keys = _keys(prompts)
         show.expect(len(keys - known.keys()))
         show.status("warming up")
         window.warm_up()
@@ -173,3 +173,8 @@ class Bench:
             write(results, self.journal.records, self.options.output_dir, nemo=nemo)
         print_table(results, Console(), nemo=nemo)
         print(f"written to {self.options.output_dir}", file=sys.stderr)
+
+
+def _keys(prompts: Sequence[Prompt]) -> set[Key]:
+    """Each prompt's turns, as the journal names them."""
+    return {(p.prompt_id, turn) for p in prompts for turn in range(len(p.turns))}

@@ -24,11 +24,6 @@ def check(options: Options, arms: list[Arm]) -> None:
     """Raise ``UserError`` on the first option that cannot work."""
     if own := [arm for arm in arms if not arm.urls]:
         _check_own_servers(options, own)
-        if options.turn:
-            raise UserError(
-                f"--turn {options.turn}: the server of arm {own[0].name} would start again at each"
-                f" turn; give {own[0].name}=URL of one that runs, or leave it out"
-            )
     else:
         _check_running_servers(options)
     _check_source(options, bool(own))
@@ -52,6 +47,11 @@ def _check_own_servers(options: Options, arms: list[Arm]) -> None:
         shlex.split(options.server_args)
     except ValueError as error:
         raise UserError(f"--server-args {options.server_args}: {error}; check quotes") from None
+    if options.turn:
+        raise UserError(
+            f"--turn {options.turn}: the server of arm {arms[0].name} would start again at each"
+            f" turn; give {arms[0].name}=URL of one that runs, or leave it out"
+        )
 
 
 def _check_folder(flag: str, folder: Path) -> None:

@@ -156,9 +156,8 @@ class NativeGlide:
         rows = Rows(
             tokens[:, None], *self.tables(positions), torch.full_like(tokens, slot), entries
         )
-        step, alive = self._step(rows, window)
-        self.functions["fill"](ctypes.byref(self.draft), ctypes.byref(step), *_threads())
-        del alive
+        step, _alive = self._step(rows, window)
+        self._call("fill", step)
 
     def forward(
         self, rows: Rows, window: SelfAttentionWindow, cross_attend: CrossAttend
@@ -168,14 +167,17 @@ class NativeGlide:
         The latter are ``[B, width, 1]``.
         """
         step, alive = self._step(rows, window)
-        draft, at = ctypes.byref(self.draft), ctypes.byref(step)
         query, logits, log_sums = alive[-3:]
         for block in range(self.config.num_layers):
-            self.functions["before"](draft, at, block, *_threads())
+            self._call("before", step, block)
             attended = cross_attend(query).contiguous()
             step.attended = attended.data_ptr()
-            self.functions["after"](draft, at, block, *_threads())
+            self._call("after", step, block)
         return logits, log_sums
+
+    def _call(self, name: str, step: _Step, *block: int) -> None:
+        draft, at = ctypes.byref(self.draft), ctypes.byref(step)
+        self.functions[name](draft, at, *block, torch.get_num_threads())
 
     def _step(self, rows: Rows, window: SelfAttentionWindow) -> tuple[_Step, list[Tensor]]:
         """The struct, and the tensors that it points into; the last three are its results."""
@@ -228,10 +230,6 @@ class NativeGlide:
 
 
 _FUNCTIONS = ("before", "after", "fill")
-
-
-def _threads() -> tuple[int]:
-    return (torch.get_num_threads(),)
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:

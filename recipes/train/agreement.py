@@ -16,7 +16,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,6 @@ class Pair:
     accepted: int
     simulated_steps: int
     simulated_accepted: int
-
-    def row(self) -> tuple[Any, ...]:
-        served = (self.steps, self.accepted)
-        return (self.id, self.category, *served, self.simulated_steps, self.simulated_accepted)
 
 
 def first_turns(run: Path) -> list[dict[str, Any]]:
@@ -182,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     pairs = compare(args)
     with open(args.out / "agreement.csv", "w", newline="") as file:
-        csv.writer(file).writerows([HEAD, *(pair.row() for pair in pairs)])
+        csv.writer(file).writerows([HEAD, *map(astuple, pairs)])
     show_table(pairs)
     return 0
 

@@ -76,7 +76,7 @@ class Trainer:
         self.gradients, self.sums = self.buffer.split([sum(sizes), len(SUMS)])
         for p, grad in zip(self.layer.parameters(), self.gradients.split(sizes), strict=True):
             p.grad = grad.view_as(p)
-        self.optimizers = optimizers(self.layer, self.settings)
+        self.optimizers = optimizers(self.layer, self.settings, self.processes)
         self.clock = time.monotonic()
         self._update_copy()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from proposers.train.trainer.optimise import Muon, orthogonal
+from proposers.train.trainer.optimise import Muon, divided, orthogonal
 from proposers.train.trainer.schedule import rate
 
 from .training import settings
@@ -42,3 +42,12 @@ def test_muon_moves_a_matrix_as_far_as_adamw_would() -> None:
     Muon([matrix], lr=0.01, weight_decay=0.0).step()
     moved = (matrix.detach() - before).square().mean().sqrt() / 0.01
     assert 0.1 < float(moved) < 0.3
+
+
+def test_costs_are_divided_evenly() -> None:
+    costs = [9, 1, 8, 2, 5, 5]
+    owners = divided(costs, 2)
+    totals = [sum(c for c, owner in zip(costs, owners, strict=True) if owner == i) for i in (0, 1)]
+    assert totals == [15, 15]
+    assert divided([3, 1], 4) == [0, 1]
+    assert divided(costs, 1) == [0] * 6

@@ -24,6 +24,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from eval.arms import parse_arms
+from eval.errors import UserError, one_line
+from eval.options import Options
 from proposers.train.answers.chat import Chat
 from proposers.train.answers.source import Prompt, given
 from proposers.train.command import guarded
@@ -88,13 +91,18 @@ def answer(record: dict[str, Any], prompt: Prompt | None, chat: Chat) -> dict[st
     }
 
 
-def arm(run: Path, draft: Path) -> Way:
-    """How the run's only arm drafted: what is told on the command line, over the draft's own."""
-    text = json.loads((run / "run.json").read_text())["arms"]
+def arm(run: Path, name: str, draft: Path) -> Way:
+    """How the arm ``name`` of a run drafted: what its server was told, over the draft's own.
+
+    Raises:
+        ValueError: one line; the run's options cannot be read.
+    """
+    path = run / "run.json"
     try:
-        said = json.loads(text.partition("=")[2])
-    except ValueError:
-        said = {}  # an arm known by its name serves what the draft says
+        arms = parse_arms(Options.model_validate_json(path.read_text("utf-8")))
+    except (OSError, UserError, ValueError) as error:
+        raise ValueError(f"{path}: {one_line(str(error))}") from None
+    said = next((one.config for one in arms if one.name == name), None) or {}
     options = {k: v for k, v in said.items() if k not in ("method", "model", "proposer")}
     return served(draft, said.get("proposer", ""), options)
 
@@ -116,6 +124,7 @@ def compare(args: argparse.Namespace) -> list[Pair]:
 
 
 def _walk(args: argparse.Namespace, folder: Path, asked: dict[str, dict[str, Any]]) -> list[Pair]:
+    way = arm(args.run, next(iter(asked.values()))["arm"], args.draft)
     answers = read_answers(folder, True, 0)
     journal = Journal(args.out / "journal.jsonl")
     walker = Walker(answers, TargetWeights(args.target).model(), journal, 0, 8, "cpu")
@@ -127,7 +136,7 @@ def _walk(args: argparse.Namespace, folder: Path, asked: dict[str, dict[str, Any
             done += tokens
             show(done, "")
 
-        tallies, _ = walker.run(arm(args.run, args.draft), advance)
+        tallies, _ = walker.run(way, advance)
     journal.close()
     pairs = []
     for one, tally in zip(answers, tallies, strict=True):

@@ -93,7 +93,8 @@ def check_agreement(target: Path, draft: Path, prompts: Path, folder: Path) -> N
     """What the offline engine accepts, a simulation along its answers accepts as well."""
     run, out = folder / "run", folder / "agreement"
     run.mkdir()
-    (run / "run.json").write_text(json.dumps({"arms": 'x={"tree_shape": [2, 2]}'}))
+    config = {"method": "longspec", "model": str(draft), "tree_shape": [2, 2]}
+    (run / "run.json").write_text(json.dumps({"arms": {"x": config}}))  # as a recipe names them
     records = [served(target, draft, text, n) for n, text in enumerate(texts_of(prompts)[:6], 1)]
     (run / "requests.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     line = ["--run", run, "--prompts", prompts, "--target", target, "--draft", draft, "--out", out]
@@ -128,6 +129,7 @@ def served(target: Path, draft: Path, text: str, number: int) -> dict[str, Any]:
         *asked, tree_shape=[2, 2], max_gen_len=24, eos_id=EOS
     )
     return {
+        "arm": "x",
         "prompt_id": str(number),
         "category": "words",
         "turn": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +126,15 @@ class Writer:
         )
         temporary.replace(self.folder / file)
         return shard
+
+    def adopt(self, folder: Path, shard: Shard) -> None:
+        """Take a whole shard of another folder, linked if it lies on the same disk."""
+        file = f"shard-{self._next():05d}.safetensors"
+        try:
+            (self.folder / file).hardlink_to(folder / shard.file)
+        except OSError:
+            shutil.copyfile(folder / shard.file, self.folder / file)
+        self._replace([*self.index.shards, shard.model_copy(update={"file": file})])
 
     def drop(self, broken: list[Shard]) -> None:
         """Take shards out of the index; their sequences count as not made."""

@@ -36,7 +36,6 @@ from proposers.train.prompts import compose
 from proposers.train.prompts.files import FilePrompt, read_prompts
 from proposers.train.prompts.overlap import held_out_ngrams, words
 
-MAX_LEN = 3072
 
 
 def draw(logits: torch.Tensor, sampling: Any, _mode: Any = None) -> tuple[torch.Tensor, None]:
@@ -63,7 +62,7 @@ class Answers:
         self.llm = LLM(
             args.target,
             dtype="bfloat16",
-            max_model_len=MAX_LEN,
+            max_model_len=args.max_len,
             max_num_seqs=args.streams,
             max_num_batched_tokens=2048,
             enable_prefix_caching=False,
@@ -74,7 +73,7 @@ class Answers:
         self.tokenizer = self.llm.get_tokenizer()
         worker = self.engine.model_executor.driver_worker.worker
         worker.model_runner.sampler.sample = draw
-        self.recorder = FeatureRecorder(worker.model_runner, args.streams + 8, MAX_LEN)
+        self.recorder = FeatureRecorder(worker.model_runner, args.streams + 8, args.max_len)
         self.writer = _writer(args)
         self.user_turn = self._render([])
         held_out = [] if args.prompts else [Path(p) for p in args.held_out]
@@ -145,7 +144,7 @@ class Answers:
         ids = self._render([{"role": "user", "content": text}])
         greedy = self.queue is not None or self.random.random() < self.args.greedy
         temperature = 0.0 if greedy else self.random.uniform(0.7, 1.0)
-        room = min(self.random.randint(256, 448), MAX_LEN - len(ids) - 1)
+        room = min(self.random.randint(256, 448), self.args.max_len - len(ids) - 1)
         if room > 32:
             params = SamplingParams(
                 temperature=temperature,
@@ -252,6 +251,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=1e9, help="or after this many minutes")
     parser.add_argument("--streams", type=int, default=128, help="requests at a time")
+    parser.add_argument("--max-len", type=int, default=3072, help="tokens of prompt and answer")
     parser.add_argument("--magpie", type=float, default=0.35, help="share of self-written prompts")
     parser.add_argument(
         "--greedy", type=float, default=0.6, help="share of answers at temperature 0"

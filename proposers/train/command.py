@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
+from safetensors import SafetensorError
 
 from .recipe import Section
 
@@ -31,13 +32,13 @@ def guarded(name: str, work: Callable[[], int | None]) -> int:
     """Do the ``work`` of a command called ``name``.
 
     Returns:
-        the exit status: what ``work`` says (None: 0), 2 for a user's mistake (``ValueError``,
-        told in one line), 130 after Ctrl-C.
+        the exit status: what ``work`` says (None: 0), 2 for a user's mistake or a disk's
+        (``ValueError``, ``OSError``, a torn file; told in one line), 130 after Ctrl-C.
     """
     try:
         return work() or 0
-    except ValueError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+    except (ValueError, OSError, SafetensorError) as error:
+        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)

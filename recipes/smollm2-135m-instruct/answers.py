@@ -37,7 +37,6 @@ from proposers.train.prompts.files import FilePrompt, read_prompts
 from proposers.train.prompts.overlap import held_out_ngrams, words
 
 
-
 def draw(logits: torch.Tensor, sampling: Any, _mode: Any = None) -> tuple[torch.Tensor, None]:
     """Temperature sampling by inverse CDF, in the rows that ask for it only; argmax elsewhere.
 

@@ -64,6 +64,8 @@ def first_turns(run: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"{run} has no requests.jsonl; name the folder of a finished run")
     asked = [r for _, r in records(path) if not r["turn"] and not r["temperature"]]
+    if any(r["steps"] is None for r in asked):
+        raise ValueError(f"{path}: the server did not tell how many steps each answer took")
     if not asked or len({r["prompt_id"] for r in asked}) < len(asked):
         raise ValueError(f"{path}: expected one greedy answer a prompt; run one arm, one round")
     return asked
@@ -114,8 +116,10 @@ def compare(args: argparse.Namespace) -> list[Pair]:
     prompts = {p.id.partition(":")[2]: p for p in given([args.prompts])}
     args.out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(answer(r, prompts.get(r["prompt_id"]), chat)) for r in asked]
-    path = args.out / "answers.jsonl"
-    path.write_text("\n".join(lines) + "\n")
+    path, text = args.out / "answers.jsonl", "\n".join(lines) + "\n"
+    if path.exists() and path.read_text() != text:
+        raise ValueError(f"{args.out} holds the answers of another run; name another --out")
+    path.write_text(text)
     folder = args.out / "features"
     told = {"target": args.target, "answers": path, "out": folder, "top": 0}
     if features([text for key, value in told.items() for text in (f"--{key}", str(value))]):

@@ -55,7 +55,7 @@ def measure(settings: TrainSettings, batches: int) -> np.ndarray:
     """``[batches, 3]`` positions, and seconds with cached and with fresh features."""
     trainer = Trainer(settings)
     assert settings.features is not None
-    online = Online(settings.features, settings.prompt_tail, settings.held_out)
+    online = Online(settings.features, settings.prompt_tail)
     online.target = Target.load(settings.target, torch.device("cpu"), torch.bfloat16, CHUNK)
     cached = trainer.data
     found = []

@@ -171,7 +171,10 @@ class Lab:
         flags = [f"--{k.replace('_', '-')}={as_text(v)}" for k, v in both.items()]
         command = [sys.executable, "-m", "proposers.train", name, *flags]
         with open(folder / "log.txt", "ab") as log:
-            child = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+            # in a session of its own: Ctrl-C reaches it once, from `perform`
+            child = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
             self.children.append(child)
             status = child.wait()
             self.children.remove(child)

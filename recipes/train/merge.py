@@ -5,12 +5,13 @@
 Each of them took care that no prompt came twice; here a sequence is left out if a folder before its
 own has the same prompt, or for the target's own prompts one like it, or if its prompt is too like
 one of `--held-out`. Whole shards are linked, or copied to another disk; the others are written
-anew.
+anew. Stopped on the way, it starts over.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,11 +24,13 @@ from proposers.train.answers.chat import Chat
 from proposers.train.answers.filters import Gate
 from proposers.train.answers.store import Source
 from proposers.train.command import guarded
-from proposers.train.features.shards import INDEX, Shard, load_shard, open_index
+from proposers.train.features.shards import Index, Shard, load_shard, open_index
 from proposers.train.features.writer import Features, Writer
 from proposers.train.prompts.overlap import held_out_ngrams
 
 ROWS = ("keys", "values", "hidden", "top_tokens", "top_logits", "log_norm")
+OWN = ("self", "magpie")
+"""Categories of prompts that the target wrote: the `answers` command's, and the recipe's."""
 Spans = list[tuple[int, int, int]]
 
 
@@ -59,7 +62,7 @@ class Merger:
 
 
 def _source(category: str) -> Source:
-    return "self" if category == "magpie" else "composed"
+    return "self" if category in OWN else "composed"
 
 
 def _spans(data: dict[str, Tensor]) -> Spans:
@@ -89,24 +92,31 @@ def merge(target: Path, folders: list[Path], out: Path, held_out: Sequence[Path]
     """Make the folder ``out``; returns the gate, which counts what it refused.
 
     Raises:
-        ValueError: one line; ``out`` holds features, or folders are of different targets or kinds.
+        ValueError: one line; ``out`` exists, or folders are of different targets or kinds.
     """
-    if (out / INDEX).exists():
-        raise ValueError(f"{out} holds features already; name another folder")
+    if out.exists():
+        raise ValueError(f"{out} is there already; name another folder")
     indices = [open_index(folder) for folder in folders]
     first = indices[0]
     for folder, index in zip(folders, indices, strict=True):
-        if (index.target, index.top) != (first.target, first.top):
+        if _kind(index) != _kind(first):
             raise ValueError(
                 f"{folder} was made of {index.target.name} with {index.top} logits,"
                 f" {folders[0]} of {first.target.name} with {first.top}; merge folders of one kind"
             )
     pairs = [(f, s) for f, index in zip(folders, indices, strict=True) for s in index.shards]
-    with Writer(out, first.target, first.bytes_per_token, first.top) as writer:
+    partial = out.with_name(f"{out.name}.partial")  # so that what has the name is whole
+    shutil.rmtree(partial, ignore_errors=True)
+    with Writer(partial, first.target, first.bytes_per_token, first.top) as writer:
         merger = Merger(target, writer, held_out)
         for folder, shard in track(pairs, "shards", console=Console(stderr=True)):
             merger.add(folder, shard)
+    partial.rename(out)
     return merger.gate
+
+
+def _kind(index: Index) -> tuple[str, int]:
+    return index.target.config_sha256, index.top
 
 
 def main(argv: list[str] | None = None) -> int:

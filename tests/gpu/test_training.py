@@ -51,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FeatureFolder:
             }
             ids = torch.randint(0, VOCABULARY, (size,)).tolist()
             writer.add(Features(f"trained {number}", "chat", ids, 10, True, rows))
-    return FeatureFolder(folder, prompt_tail=4, held_out=1)
+    return FeatureFolder(folder, prompt_tail=4)
 
 
 def loss_and_gradient(

@@ -6,7 +6,6 @@ next one opens it. `answers.json` beside it names the target and the model that 
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..jsonl import cut_torn, records
+from ..lock import locked
 
 FORMAT = 1
 Source = Literal["composed", "self", "file"]
@@ -72,14 +72,7 @@ class Journal:
         self.ids: set[str] = set()
         self.tokens: Counter[str] = Counter()  # by source
         self.sequences: Counter[str] = Counter()  # by category
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(
-                f"{self.path} is written by another run; wait for it or choose another --out"
-            ) from None
+        self._file = locked(self.path)
         _check_identity(folder / "answers.json", identity, bool(self.path.stat().st_size))
         cut_torn(self.path)
         for answer in read_answers(self.path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -196,14 +197,15 @@ def curves(path: Path, log: Sequence[Mapping[str, float]]) -> None:
         left, right = figure.subplots(1, 2)
         left.plot(millions, [row["loss"] for row in log], color=colour(0), marker=".")
         left.set_title("Training loss, nats per position")
-        tops = [key for key in log[0] if key.startswith(("top1_", "top4_"))]
+        tops = [key for key in log[-1] if key.startswith(("top1_", "top4_"))]
         for key in tops:
             kind, _, lag = key.partition("_lag")
             style = "-" if kind == "top1" else "--"
             look = {"color": colour(int(lag) - 1), "linestyle": style, "label": f"{kind} lag {lag}"}
-            right.plot(millions, [100 * row[key] for row in log], marker=".", **look)
+            right.plot(millions, [100 * row.get(key, nan) for row in log], marker=".", **look)
         right.set_title("Held-out accuracy, %")
-        right.legend(fontsize=8, ncols=2)
+        if tops:
+            right.legend(fontsize=8, ncols=2)
         for axes in (left, right):
             axes.set_xlabel("trained positions, millions")
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...base import Proposer, TargetModel
+from ...glide.checkpoint import weights_file
 from ...glide.config import GlideConfig
 from ...registry import load_proposer
 
@@ -75,9 +76,8 @@ def shape_name(shape: list[int]) -> str:
 def fingerprint(draft: Path) -> str:
     """Of a draft folder's configuration and weights."""
     digest = blake2b(digest_size=6)
-    for name in ("config.json", "model.safetensors"):
-        path = draft / name
-        digest.update(path.read_bytes() if path.exists() else b"")
+    for path in (draft / "config.json", weights_file(draft)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

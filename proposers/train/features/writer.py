@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..lock import locked
 from .shards import INDEX, Index, Shard, Source, held_out, open_index, sha256
 
 DTYPES = {
@@ -61,12 +61,7 @@ class Writer:
     collected: list[Features] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "writer.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed when the process ends
-        except OSError:
-            raise ValueError(f"{self.folder} is being written by another process") from None
+        self._lock = locked(self.folder / "writer.lock")
         self.index = self._opened()
         self._remove_strays()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from .batches import Batch, cut, pack
-from .data import FeatureFolder
+from .data import FeatureFolder, Sequence
 from .step import Distiller
 
 PIECES = 8
@@ -13,14 +15,16 @@ PIECES = 8
 
 @torch.no_grad()
 def held_out_accuracy(
-    model: Distiller, data: FeatureFolder, max_lag: int, top: int = 4
+    model: Distiller, data: FeatureFolder, tests: Iterable[Sequence], max_lag: int, top: int = 4
 ) -> dict[str, float]:
-    """``top1_lagJ`` and ``top4_lagJ``: the text's next token is the truth.
+    """``top1_lagJ`` and ``top4_lagJ``: the text's next token is the truth. Nothing without tests.
 
     Sequences with greedy answers, where the text's next token is the target's argmax; the trained
     tail of each prompt counts too.
     """
-    pieces = cut((s for s in data.held_out if s.queries > 0), 1024)
+    pieces = cut((s for s in tests if s.queries > 0), 1024)
+    if not pieces:
+        return {}
     hits = torch.zeros(max_lag, 2)
     seen = 0
     for i in range(0, len(pieces), PIECES):
@@ -28,7 +32,7 @@ def held_out_accuracy(
         seen += len(batch.positions)
         for lag in range(1, max_lag + 1):
             hits[lag - 1] += _hits(model, batch, lag, top)
-    share = (hits / max(seen, 1)).tolist()
+    share = (hits / seen).tolist()
     result = {f"top1_lag{lag + 1}": row[0] for lag, row in enumerate(share)}
     return result | {f"top{top}_lag{lag + 1}": row[1] for lag, row in enumerate(share)}
 

@@ -72,7 +72,6 @@ class FeatureFolder:
 
     Args:
         prompt_tail: the last so many prompt tokens are trained on too.
-        held_out: so many greedy sequences, of those never trained on, are for tests.
         max_tokens: train on the first so many tokens only; 0 is all.
         shards: look at the first so many shards for now; None is all there are.
 
@@ -84,7 +83,6 @@ class FeatureFolder:
         self,
         folder: Path,
         prompt_tail: int,
-        held_out: int,
         max_tokens: int = 0,
         shards: int | None = None,
     ) -> None:
@@ -97,7 +95,13 @@ class FeatureFolder:
         self.refresh(shards)
         if not self.train:
             raise ValueError(f"{folder} holds no sequence to train on; make more features")
-        self.held_out = [s for s in self.kept if s.greedy][:held_out]
+
+    def tests(self, names: list[str], most: int) -> list[Sequence]:
+        """Those of these ids; without ids the first greedy ones that are never trained on."""
+        if not names:
+            return [s for s in self.kept if s.greedy][:most]
+        wanted = set(names)
+        return [s for s in self.kept if s.name in wanted]
 
     @property
     def full(self) -> bool:

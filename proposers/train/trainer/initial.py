@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,20 +105,16 @@ def _from_draft(
                 f"init={draft} was trained for a target with {name}={theirs}, this one has {ours};"
                 " choose a draft of this target, or none"
             )
-    changed = {
-        "target": shape,
-        "max_lag": len(settings.lag_weights),
-        "longspec_config": _served(settings, found),
-    }
-    config = found.model_copy(update=changed)
+    changed = {"target": shape, "max_lag": len(settings.lag_weights)}
+    config = serving(found.model_copy(update=changed), settings)
     vocabulary = state.pop(VOCABULARY, None)
     layer = GlideLayer(config)
     layer.load_state_dict(state)
     return config, layer, vocabulary
 
 
-def _served(settings: TrainSettings, found: GlideConfig) -> dict[str, Any]:
-    """What was asked for, else what the draft says itself."""
+def serving(found: GlideConfig, settings: TrainSettings) -> GlideConfig:
+    """A draft's config with the tree that was asked for, else with its own."""
     if "serve" in settings.model_fields_set or not found.longspec_config:
-        return settings.serve
-    return found.longspec_config
+        return found.model_copy(update={"longspec_config": settings.serve})
+    return found

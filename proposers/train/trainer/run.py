@@ -14,13 +14,14 @@ import ctypes
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 
 import torch
 
 from ..command import run_command
 from ..features.forward import pick, read_config
+from ..lock import locked
 from ..progress import say, shown
 from . import state
 from .distributed import Processes
@@ -42,14 +43,21 @@ def work(settings: TrainSettings) -> None:
     device, dtype = pick(settings.device, settings.dtype)
     torch.set_num_threads(settings.threads)
     _keep_freed_memory()
-    with Processes.join(device) as processes:
+    with Processes.join(device) as processes, _alone(settings, processes):
         trainer = Trainer(settings, processes, dtype)
-        if processes.rank == 0 and trainer.done.steps:
-            say(
-                "train",
-                f"goes on after step {trainer.done.steps} ({trainer.progress:.0%} of the run)",
-            )
+        if processes.rank == 0:
+            trainer.check_served()
+            if trainer.done.steps:
+                done = f"{trainer.done.steps} ({trainer.progress:.0%} of the run)"
+                say("train", f"goes on after step {done}")
         train(trainer)
+
+
+def _alone(settings: TrainSettings, processes: Processes) -> AbstractContextManager[object]:
+    """No other run has this state; process 0 sees to that."""
+    if processes.rank:
+        return nullcontext()
+    return locked(settings.place(settings.state, "state") / "run.lock")
 
 
 def train(trainer: Trainer) -> None:
@@ -84,7 +92,10 @@ def _about(done: state.Progress) -> str:
 
 
 def _report(trainer: Trainer) -> None:
-    print({name: round(value, 4) for name, value in trainer.test().items()}, flush=True)
+    row = trainer.test()
+    print({name: round(value, 4) for name, value in row.items()}, flush=True)
+    if not trainer.done.tests:
+        say("train", "no greedy answer is held out yet, so accuracy is not measured")
 
 
 @contextmanager

@@ -22,8 +22,15 @@ FIXED = (
     "window",
     "draft_vocab",
     "optimizer",
+    "weight_decay",
+    "lag_weights",
+    "batch_tokens",
+    "prompt_tail",
+    "max_tokens",
+    "seed",
 )
-"""Settings that a run cannot change on the way: they say which tensors there are."""
+"""Settings that a run cannot change on the way: which tensors there are, and what is done of a pass
+over the data."""
 
 BROKEN = LookupError, EOFError, OSError, RuntimeError, TypeError, pickle.UnpicklingError
 """What reading a torn file may raise."""
@@ -41,6 +48,7 @@ class Progress:
         seconds: time spent on them.
         losses: of the steps since the last test.
         log: a row of the curves for each test.
+        tests: ids of the sequences that are tested on, the same from the first test to the last.
     """
 
     epoch: int = 0
@@ -52,6 +60,7 @@ class Progress:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     log: list[dict[str, float]] = field(default_factory=list)
+    tests: list[str] = field(default_factory=list)
 
 
 def save(

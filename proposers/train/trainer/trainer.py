@@ -12,6 +12,8 @@ from torch import Tensor
 from ...glide.checkpoint import VOCABULARY, save_glide
 from ...glide.config import GlideConfig
 from ...glide.layer import GlideLayer
+from ...registry import load_proposer
+from ..evaluate.ways import served
 from ..features.shards import Source, open_index
 from ..target import TargetWeights
 from . import curves, initial, lags, state
@@ -46,17 +48,18 @@ class Trainer:
         self.folder = settings.place(settings.state, "state")
         features = settings.place(settings.features, "features")
         shards = self.processes.first(len(open_index(features).shards))
-        sizes = settings.prompt_tail, settings.held_out, settings.max_tokens
-        self.data = FeatureFolder(features, *sizes, shards)
+        self.data = FeatureFolder(features, settings.prompt_tail, settings.max_tokens, shards)
         _check(settings, self.data)
-        self.done = state.Progress()
+        self.done, self.exported = state.Progress(), False
         weights = TargetWeights(settings.target)
         saved = state.load(self.folder, settings)
         if saved is None:
             self.config, self.layer, self.vocabulary = initial.start(settings, weights, self.data)
         else:
             self.done, tensors = saved
-            self.config = GlideConfig.model_validate(tensors["config"])
+            found = GlideConfig.model_validate(tensors["config"])
+            self.config = initial.serving(found, settings)
+            self.exported = self.config == found
             self.layer, self.vocabulary = GlideLayer(self.config), tensors["vocabulary"]
             self.layer.load_state_dict(tensors["layer"])
         self._place(weights, dtype)
@@ -170,6 +173,8 @@ class Trainer:
         Process 0 does this alone; its time counts as no training.
         """
         losses = self.done.losses
+        tests = self.data.tests(self.done.tests, self.settings.held_out)
+        self.done.tests = [sequence.name for sequence in tests]
         row = {
             "seconds": self.done.seconds,
             "step": self.done.steps,
@@ -178,7 +183,7 @@ class Trainer:
             "rate": rate(self.settings, self.progress),
             "loss": sum(losses) / len(losses),
         }
-        row |= held_out_accuracy(self.model, self.data, len(self.settings.lag_weights))
+        row |= held_out_accuracy(self.model, self.data, tests, len(self.settings.lag_weights))
         self.done.log.append(row)
         losses.clear()
         self.export()
@@ -186,6 +191,18 @@ class Trainer:
         curves.write(self.done.log, self.folder)
         self.clock = time.monotonic()
         return row
+
+    def check_served(self) -> None:
+        """Fail now, and not when the draft is trained, if it could not be served as it says.
+
+        Raises:
+            ValueError: one line that names the option.
+        """
+        if self.exported:
+            return
+        self.export()
+        way = served(self.settings.place(self.settings.out, "draft"), "", {})
+        load_proposer(way.proposer)(way.draft, way.options)
 
     def export(self) -> None:
         """Write the draft folder that servers load (bf16)."""

@@ -314,7 +314,7 @@ def test_answers_of_two_models_are_not_mixed(
 
 def test_a_journal_has_one_writer_and_names_a_broken_line(tmp_path: Path) -> None:
     journal = Journal(tmp_path, {"model": "tiny"})
-    with pytest.raises(ValueError, match="is written by another run"):
+    with pytest.raises(ValueError, match="being written by another process"):
         Journal(tmp_path, {"model": "tiny"})
     journal.close()
     (tmp_path / "answers.jsonl").write_text('{"id": 1}\n{"torn')

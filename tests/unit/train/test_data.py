@@ -15,7 +15,7 @@ from .tiny import write_shard
 
 def folder(path: Path, sequences: int = 30, **options: int) -> FeatureFolder:
     write_shard(path, 0, sequences, top=3)
-    return FeatureFolder(path, **{"prompt_tail": 2, "held_out": 4, **options})
+    return FeatureFolder(path, **{"prompt_tail": 2, **options})
 
 
 @pytest.mark.parametrize("batch_tokens", [7, 100])
@@ -92,7 +92,7 @@ def test_shards_are_closed_and_opened_again(
     monkeypatch.setattr(module, "OPEN", 2)
     for number in range(5):
         write_shard(tmp_path, number, top=3)
-    data = FeatureFolder(tmp_path, 2, 4)
+    data = FeatureFolder(tmp_path, 2)
     assert {s.shard for s in data.train} == set(range(5))
     assert all(len(data.rows(s)["tokens"]) == s.end - s.start for s in data.train)
     assert len(data._open) == 2
@@ -118,5 +118,5 @@ def test_answers_count_more_than_prompts(tmp_path: Path) -> None:
 
 def test_a_folder_without_features_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="make features first") as caught:
-        FeatureFolder(tmp_path, prompt_tail=0, held_out=4)
+        FeatureFolder(tmp_path, prompt_tail=0)
     assert "\n" not in str(caught.value)

@@ -57,11 +57,12 @@ def test_new_shards_are_linked_and_copies_left_out(
         assert torch.equal(after[name], before[name][[0, 2]]), name
 
 
-def test_shards_in_between_stay_and_near_copies_of_own_prompts_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", ["magpie", "self"])
+def test_shards_in_between_stay_and_near_copies_of_own_prompts_go(tmp_path: Path, own: str) -> None:
     target = write_target(tmp_path / "target")
     near = [*words(1, 20)[:18], *words(2, 2)]
-    a = write(tmp_path / "a", words(1, 20), words(2, 20), category="magpie", shard=1)
-    b = write(tmp_path / "b", near, words(5, 20), words(6, 20), category="magpie", shard=1)
+    a = write(tmp_path / "a", words(1, 20), words(2, 20), category=own, shard=1)
+    b = write(tmp_path / "b", near, words(5, 20), words(6, 20), category=own, shard=1)
     assert run(target, tmp_path / "out", a, b) == 0
     assert ids(tmp_path / "out") == ["a-0", "a-1", "b-1", "b-2"]
     composed = write(tmp_path / "c", near)  # templates share their words on purpose
@@ -82,7 +83,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     target = write_target(tmp_path / "target")
     a = write(tmp_path / "a", words(1, 12))
     assert run(target, a, a) == 2
-    assert "holds features already" in capsys.readouterr().err
+    assert "is there already" in capsys.readouterr().err
     other = tmp_path / "other"
     with Writer(other, Source(name="large", config_sha256="y"), 8) as writer:
         writer.add(Features("o", "code", [1, 2], 1, True, {"hidden": torch.zeros(2, 4)}))

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from proposers.train.__main__ import main
+from proposers.train.evaluate.report import read_curves
+from proposers.train.lock import locked
 from proposers.train.trainer.run import train
 from proposers.train.trainer.trainer import Trainer
 
@@ -97,15 +99,72 @@ def test_shards_that_come_join_the_next_epoch_and_the_vocabulary_stays(tmp_path:
     assert again.done.shards == 3
 
 
-def test_another_shape_cannot_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "had"),
+    [("layers", 2, "1"), ("batch_tokens", 50, "100"), ("seed", 2, "1"), ("prompt_tail", 3, "16")],
+)
+def test_another_shape_or_another_cut_of_the_data_cannot_go_on(
+    tmp_path: Path, name: str, value: int, had: str
+) -> None:
     run = trainer(tmp_path)
     run.step(next(run.steps()))
     run.save()
-    with pytest.raises(
-        ValueError, match=r"layers=2: the run in .* has layers=1; keep that"
-    ) as error:
-        trainer(tmp_path, layers=2)
+    told = f"{name}={value}: the run in .* has {name}={had}; keep that"
+    with pytest.raises(ValueError, match=told) as error:
+        trainer(tmp_path, **{name: value})
     assert "\n" not in str(error.value)
+
+
+def test_another_tree_to_serve_is_taken_up(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.step(next(run.steps()))
+    run.save()
+    other = {"proposer": "glide", "tree_shape": [3, 2]}
+    assert trainer(tmp_path, serve=other).config.longspec_config == other
+    assert trainer(tmp_path).config.longspec_config == run.config.longspec_config
+
+
+def test_a_tree_that_cannot_be_served_is_refused_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(tmp_path)
+    serve = '{"proposer": "glide", "tree_shape": [2], "nodez": 3}'
+    assert main(["train", *options(tmp_path, tmp_path / "run"), "--serve", serve]) == 2
+    assert "nodez" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "state" / "state.pt").exists()
+
+
+def test_one_run_at_a_time_has_a_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings(tmp_path)
+    with locked(tmp_path / "run" / "state" / "run.lock"):
+        assert main(["train", *options(tmp_path, tmp_path / "run")]) == 2
+    assert "being written by another process" in capsys.readouterr().err
+    assert main(["train", *options(tmp_path, tmp_path / "run")]) == 0
+
+
+def test_a_run_is_tested_on_the_same_sequences_to_its_end(tmp_path: Path) -> None:
+    run = trainer(tmp_path, epochs=1.0)
+    before = [s.name for s in run.data.tests([], 64)]
+    train(run)
+    write_shard(tmp_path / "features", 2, sequences=30, top=5)
+    again = Trainer(run.settings.model_copy(update={"epochs": 2.0}))
+    assert len(again.data.tests([], 64)) > len(before)
+    train(again)
+    assert again.done.tests == before
+    rows = read_curves(tmp_path / "state" / "curves.csv")
+    assert all("top1_lag1" in row for row in rows)
+
+
+def test_what_is_not_tested_has_no_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trainer(tmp_path, epochs=1.0)
+    run.data.kept.clear()
+    train(run)
+    assert "accuracy is not measured" in capsys.readouterr().err
+    rows = read_curves(tmp_path / "state" / "curves.csv")
+    assert rows
+    assert not any(key.startswith("top") for row in rows for key in row)
 
 
 def test_a_broken_state_is_refused_in_one_line(tmp_path: Path) -> None:

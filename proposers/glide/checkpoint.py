@@ -91,7 +91,7 @@ def check_glide(draft: Path, assumed: GlideConfig | None = None) -> GlideConfig:
         ValueError: as :func:`load_glide`. Pickled weights are only looked for.
     """
     config = _config(Path(draft), assumed)
-    path = weights_file(Path(draft))
+    path = _weights(Path(draft))
     if path.suffix == ".safetensors":
         with _readable(path), safe_open(path, framework="pt") as file:
             shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -122,7 +122,7 @@ def _check(config: GlideConfig, shapes: Mapping[str, torch.Size], folder: Path) 
 
 
 def _read_tensors(draft: Path) -> dict[str, Tensor]:
-    path = weights_file(draft)
+    path = _weights(draft)
     with _readable(path):
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -130,12 +130,7 @@ def _read_tensors(draft: Path) -> dict[str, Tensor]:
         return loaded
 
 
-def weights_file(draft: Path) -> Path:
-    """The file that holds a draft's weights.
-
-    Raises:
-        ValueError: one line, if there is none.
-    """
+def _weights(draft: Path) -> Path:
     if draft.is_file():
         return draft
     path = next((draft / name for name in FILES if (draft / name).exists()), None)

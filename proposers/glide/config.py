@@ -15,15 +15,40 @@ MODEL_TYPE = "glide"
 TARGET_TYPES = ("llama", "qwen2", "qwen3", "mistral", "olmo2")
 """Architectures whose ``config.json`` tells the sizes of a draft in the published format."""
 
+SCALINGS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        *("factor", "low_freq_factor", "high_freq_factor"),
+        "original_max_position_embeddings",
+    ),
+}
+"""Kinds of rotary embeddings, and what each needs."""
+
 
 class RotaryConfig(BaseModel):
-    """The target's rotary embedding, as far as it is supported: plain and linearly scaled."""
+    """The target's rotary embedding, as far as supported: plain, linearly scaled, Llama 3.1's.
+
+    The latter (``rope_type: llama3``) divides by ``factor`` the frequencies that turn less than
+    ``low_freq_factor`` times in the context of the first training, none that turn more than
+    ``high_freq_factor`` times, and those between in part.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     theta: float = 10_000.0
     factor: float = 1.0
     """Positions are divided by this (``rope_type: linear``)."""
+    low_freq_factor: float | None = None
+    high_freq_factor: float | None = None
+    original_max_position_embeddings: int | None = None
+
+    @property
+    def type(self) -> str:
+        """``rope_type`` in a ``config.json``."""
+        if self.low_freq_factor is not None:
+            return "llama3"
+        return "default" if self.factor == 1.0 else "linear"
 
 
 class TargetConfig(BaseModel):
@@ -139,10 +164,13 @@ class GlideConfig(BaseModel):
 def _rotary(config: Mapping[str, Any]) -> RotaryConfig:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in ("default", "linear"):
-        raise ValueError(f"rope_type={kind!r} is not supported; allowed: default, linear")
+    if kind not in SCALINGS:
+        allowed = ", ".join(SCALINGS)
+        raise ValueError(f"rope_type={kind!r} is not supported; allowed: {allowed}")
     theta = rope.get("rope_theta", config.get("rope_theta", 10_000.0))
-    return RotaryConfig(theta=theta, factor=rope.get("factor", 1.0) if kind == "linear" else 1.0)
+    if missing := [key for key in SCALINGS[kind] if rope.get(key) is None]:
+        raise ValueError(f"rope_type={kind!r} without {missing[0]}; the target's config needs one")
+    return RotaryConfig(theta=theta, **{key: rope[key] for key in SCALINGS[kind]})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...base import Proposer, TargetModel
-from ...glide.checkpoint import weights_file
+from ...glide.checkpoint import FILES
 from ...glide.config import GlideConfig
 from ...registry import load_proposer
 
@@ -76,8 +76,9 @@ def shape_name(shape: list[int]) -> str:
 def fingerprint(draft: Path) -> str:
     """Of a draft folder's configuration and weights."""
     digest = blake2b(digest_size=6)
-    for path in (draft / "config.json", weights_file(draft)):
-        digest.update(path.read_bytes())
+    for name in ("config.json", *FILES):
+        path = draft / name
+        digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()
 
 

@@ -141,9 +141,22 @@ def test_speculators_metadata(tmp_path: Path) -> None:
     assert GlideConfig.from_pretrained(tmp_path) == config
 
 
-def test_the_layer_config_is_a_targets_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rope",
+    [
+        RotaryConfig(theta=1000.0),
+        RotaryConfig(theta=1000.0, factor=4.0),
+        RotaryConfig(
+            theta=5e5,
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=8192,
+        ),
+    ],
+)
+def test_the_layer_config_is_a_targets_config(rope: RotaryConfig) -> None:
     config = tiny_config()
-    rope = RotaryConfig(theta=1000.0, factor=4.0)
     target = config.target.model_copy(update={"rope": rope})
     layer = layer_config(config.model_copy(update={"target": target}))
     assert TargetConfig.from_transformers(layer, "tiny") == target

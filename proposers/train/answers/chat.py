@@ -47,6 +47,11 @@ class Chat:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
+    def rendered(self, ids: Sequence[int]) -> str:
+        """Text of tokens, with special ones."""
+        text: str = self.tokenizer.decode(list(ids))
+        return text
+
     def _user_turn(self) -> list[int]:
         text = self._render(PROBE, add_generation_prompt=False)
         return self._encode(text[: text.index(PROBE)])

@@ -1,7 +1,8 @@
 """An OpenAI-compatible server, asked for completions by token ids.
 
 vLLM and SGLang (0.5.23) both take ids as a prompt and give ids back (`return_token_ids`, one list
-in each choice). Of other servers the text is tokenised here.
+in each choice). Of other servers the text is tokenised here; those that refuse ids, or options that
+are not OpenAI's, are given the prompt as text and nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from .chat import Chat
 
 RETRIES = 5  # with back-off by the client: half a second, then twice as long each time
 TIMEOUT = 1800.0  # seconds; a request may wait long for its turn on a CPU
+REFUSED = (400, 422)  # statuses of a request that is not understood
 # The model as it is, not as its generation_config.json would have it sampled.
 PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "return_token_ids": True}
 
@@ -38,7 +40,7 @@ class Server:
         self.model = model
         self.limit = limit
         self.address = str(client.base_url).rstrip("/")
-        self.returns_ids = True
+        self.takes_ids = self.returns_ids = True
 
     @classmethod
     async def find(cls, address: str, key: str, model: str, chat: Chat) -> Server:
@@ -81,16 +83,19 @@ class Server:
 
     async def _ask(self, prompt: Sequence[int], room: int, temperature: float) -> Any:
         try:
-            reply = await self._client.completions.create(
-                model=self.model,
-                prompt=list(prompt),
-                max_tokens=room,
-                temperature=temperature,
-                top_p=1.0,
-                extra_body={**PLAIN, "stop_token_ids": self._chat.stop},
-            )
+            return await self._create(prompt, room, temperature)
         except APIError as error:
             raise _one_line(error, self.address) from None
+
+    async def _create(self, prompt: Sequence[int], room: int, temperature: float) -> Any:
+        reply = await self._client.completions.create(
+            model=self.model,
+            prompt=list(prompt) if self.takes_ids else self._chat.rendered(prompt),
+            max_tokens=room,
+            temperature=temperature,
+            top_p=1.0,
+            extra_body={**PLAIN, "stop_token_ids": self._chat.stop} if self.takes_ids else None,
+        )
         return reply.choices[0]
 
     def _stop_of(self, choice: Any, ids: list[int]) -> list[int]:
@@ -101,8 +106,15 @@ class Server:
         return [told] if told in self._chat.stop else self._chat.stop[:1]
 
     async def _check(self) -> None:
-        """Eight tokens tell whether ids come back, and whether they are the target's."""
-        choice = await self._ask(self._chat.prompt_ids("Name three colours."), 8, 0.0)
+        """Eight tokens tell whether ids are taken, come back, and are the target's."""
+        probe = self._chat.prompt_ids("Name three colours.")
+        try:
+            choice = await self._create(probe, 8, 0.0)
+        except APIError as error:
+            if getattr(error, "status_code", 0) not in REFUSED:
+                raise _one_line(error, self.address) from None
+            self.takes_ids = False
+            choice = await self._ask(probe, 8, 0.0)
         ids = _ids(choice)
         self.returns_ids = ids is not None
         if ids is not None and _plain(self._chat.text(ids)) != _plain(choice.text):

@@ -72,6 +72,7 @@ class Script:
     own: Callable[[list[int], int], Reply] = own_prompt
     model: str = "tiny"
     gives_ids: bool = True
+    takes_ids: bool = True  # or else it refuses ids, and options that are not OpenAI's
     keeps_end: bool = True  # whether the id that ends an answer is among its ids
     delay: float = 0.0
     fails: set[int] = field(default_factory=set)  # requests that get HTTP 500
@@ -82,6 +83,8 @@ class Script:
         """The choice for a request; None for an error."""
         self.seen.append(body)
         number = len(self.seen)
+        if isinstance(body["prompt"], str):
+            body["prompt"] = [VOCABULARY.index(word) for word in body["prompt"].split()]
         if number in self.fails or number >= self.fails_from:
             return None
         make = self.own if body["prompt"] == [USER] else self.answer
@@ -134,7 +137,10 @@ async def _models(script: Script) -> web.Response:
 
 
 async def _complete(script: Script, request: web.Request) -> web.Response:
-    choice = script.reply(await request.json())
+    body = await request.json()
+    if not script.takes_ids and (isinstance(body["prompt"], list) or "return_token_ids" in body):
+        return web.json_response({"error": {"message": "not a text"}}, status=400)
+    choice = script.reply(body)
     await asyncio.sleep(script.delay)
     if choice is None:
         return web.json_response({"error": {"message": "out of memory"}}, status=500)

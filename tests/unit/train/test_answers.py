@@ -73,10 +73,11 @@ def test_the_end_is_added_where_the_server_leaves_it_out(target: Path, tmp_path:
     assert all(r["answer_ids"][-1] == EOS and len(r["answer_ids"]) == 13 for r in stored(tmp_path))
 
 
+@pytest.mark.parametrize("takes_ids", [True, False])
 def test_a_server_without_token_ids_gets_its_text_tokenised(
-    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], takes_ids: bool
 ) -> None:
-    with serving(Script(gives_ids=False)) as address:
+    with serving(Script(gives_ids=False, takes_ids=takes_ids)) as address:
         file = prompts_file(tmp_path, 3)
         assert main(command(target, tmp_path, address, prompts=file)) == 0
     for record in stored(tmp_path):

@@ -34,7 +34,7 @@ from proposers.train.features.shards import Source, bytes_per_token, load_shard
 from proposers.train.features.writer import Features, Writer
 from proposers.train.prompts import compose
 from proposers.train.prompts.files import FilePrompt, read_prompts
-from proposers.train.prompts.overlap import held_out_ngrams, words
+from proposers.train.prompts.overlap import evaluation_prompts, held_out_ngrams, words
 
 
 def draw(logits: torch.Tensor, sampling: Any, _mode: Any = None) -> tuple[torch.Tensor, None]:
@@ -75,7 +75,7 @@ class Answers:
         self.recorder = FeatureRecorder(worker.model_runner, args.streams + 8, args.max_len)
         self.writer = _writer(args)
         self.user_turn = self._render([])
-        held_out = [] if args.prompts else [Path(p) for p in args.held_out]
+        held_out = [] if args.prompts else args.held_out
         self.gate = Gate(held_out_ngrams(held_out))
         self.index = self._remember()
         self.random = random.Random(f"{args.seed}/{self.index}")
@@ -263,7 +263,8 @@ def main() -> None:
     parser.add_argument(
         "--held-out",
         nargs="*",
-        default=["eval/data/builtin.jsonl"],
+        type=Path,
+        default=[evaluation_prompts()],
         help="files of evaluation prompts to avoid",
     )
     answers = Answers(parser.parse_args())

@@ -26,7 +26,7 @@ from proposers.train.answers.store import Source
 from proposers.train.command import guarded
 from proposers.train.features.shards import Index, Shard, load_shard, open_index
 from proposers.train.features.writer import Features, Writer
-from proposers.train.prompts.overlap import held_out_ngrams
+from proposers.train.prompts.overlap import evaluation_prompts, held_out_ngrams
 
 ROWS = ("keys", "values", "hidden", "top_tokens", "top_logits", "log_norm")
 OWN = ("self", "magpie")
@@ -130,8 +130,8 @@ def main(argv: list[str] | None = None) -> int:
         "--held-out",
         nargs="*",
         type=Path,
-        default=[Path("eval/data/builtin.jsonl")],
-        help="files of evaluation prompts to avoid (eval/data/builtin.jsonl)",
+        default=[evaluation_prompts()],
+        help="files of evaluation prompts to avoid (the built-in ones)",
     )
     args = options.parse_args(argv)
     return guarded("merge", lambda: _run(args))

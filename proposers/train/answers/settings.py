@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 
 from ..prompts import CATEGORIES, ON_REQUEST
+from ..prompts.overlap import evaluation_prompts
 from ..recipe import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -56,9 +57,9 @@ class AnswersSettings(Section):
         description="range of the most tokens of an answer (default: [256, 448])",
     )
     held_out: list[Path] = Field(
-        default=[Path("eval/data/builtin.jsonl")],
+        default_factory=lambda: [evaluation_prompts()],
         description="JSONL files of evaluation prompts, with commas between; a prompt that shares"
-        " 8 words in a row with them is refused; '' for none (default: eval/data/builtin.jsonl)",
+        " 8 words in a row with them is refused; '' for none (default: the built-in ones)",
     )
     seed: int = Field(default=1, description="seed of the prompts and of the mix")
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from .files import read_prompts
 
 NGRAM = 8
 Gram = tuple[str, ...]
+
+
+def evaluation_prompts() -> Path:
+    """The built-in evaluation prompts, in a checkout or as they are installed."""
+    for package in ("longspec_eval", "eval"):  # looked up, not imported
+        spec = find_spec(package)
+        for place in (spec and spec.submodule_search_locations) or ():
+            if (path := Path(place) / "data/builtin.jsonl").is_file():
+                return path
+    return Path("eval/data/builtin.jsonl")
 
 
 def words(text: str) -> list[str]:

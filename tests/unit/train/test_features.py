@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from proposers.train.features import run
+from proposers.train.features.answers import Sequence
+from proposers.train.features.forward import Target
 from proposers.train.features.shards import (
     Source,
     bytes_per_token,
@@ -183,6 +187,23 @@ def test_anchor_offsets_repeat_stay_in_range_and_are_checked(
     assert max(shifts) + 20 < 100
     assert {anchor for anchor, _ in moved.values()} == {0, 1, 2, 3}
     assert "nats per token at plain positions" in capsys.readouterr().err
+
+
+def test_the_targets_loss_is_that_of_transformers_at_plain_and_moved_positions(
+    target: Path,
+) -> None:
+    line = list(range(5, 25))
+    moved = Sequence("a", "code", array("i", line), 4, True, anchor=2, shift=60)
+    loaded = Target.load(target, torch.device("cpu"), torch.float32, 512)
+    found = {}
+    for at_plain, shift in ((True, 0), (False, 60)):
+        positions = [i + shift * (i >= 2) for i in range(len(line))]
+        logits = plain(target, line, positions)["logits"][:-1]
+        expected = functional.cross_entropy(logits, torch.tensor(line[1:]), reduction="sum")
+        found[at_plain], count = loaded.loss(moved, at_plain)
+        assert count == len(line) - 1
+        assert found[at_plain] == pytest.approx(float(expected), abs=1e-3)
+    assert abs(found[True] - found[False]) > 1e-2  # moving is seen at all
 
 
 def test_a_warning_tells_when_moving_positions_hurts(

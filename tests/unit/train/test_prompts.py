@@ -11,7 +11,7 @@ import pytest
 from proposers.train.prompts import CATEGORIES, compose
 from proposers.train.prompts.compose import MIX
 from proposers.train.prompts.files import read_prompts
-from proposers.train.prompts.overlap import held_out_ngrams, ngrams, overlaps
+from proposers.train.prompts.overlap import evaluation_prompts, held_out_ngrams, ngrams, overlaps
 
 HELD_OUT = Path(__file__).parents[3] / "eval" / "data" / "builtin.jsonl"
 COUNT = 3000
@@ -42,6 +42,7 @@ def test_composed_prompts_stay_what_they_are() -> None:
 def test_no_prompt_shares_eight_words_in_a_row_with_the_evaluation(
     composed: list[tuple[str, str]],
 ) -> None:
+    assert evaluation_prompts().samefile(HELD_OUT)
     held_out = held_out_ngrams([HELD_OUT])
     assert len(held_out) > 1000
     assert not [text for _, text in composed if overlaps(text, held_out)]

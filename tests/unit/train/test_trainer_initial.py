@@ -43,6 +43,16 @@ def test_weights_come_from_the_named_layers(
     assert not run.layer.hidden_proj.weight.any()
 
 
+def test_random_weights_are_of_one_size(tmp_path: Path) -> None:
+    run = trainer(tmp_path, initial="random", layers=2)
+    matrices = {name: p for name, p in run.layer.named_parameters() if p.ndim > 1}
+    sizes = [
+        float(p.detach().std()) for name, p in matrices.items() if name != "hidden_proj.weight"
+    ]
+    assert len(sizes) > 12
+    assert all(0.015 < size < 0.025 for size in sizes)
+
+
 def test_a_draft_of_ours_trains_further_with_its_own_config(tmp_path: Path) -> None:
     first = trainer(tmp_path, layers=2, draft_vocab=20)
     train(first)

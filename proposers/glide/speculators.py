@@ -30,8 +30,10 @@ def speculators_fields(config: GlideConfig) -> dict[str, Any]:
     ``speculative_tokens`` is the depth of the default tree, the most tokens a step may have
     accepted; ``greedy`` is the only proposal type the library knows.
     """
-    deepest = config.max_lag - 1 or 1  # what training saw
-    depth = len(config.longspec_config.get("tree_shape") or range(deepest))
+    served = config.longspec_config
+    levels = [len(served[name]) for name in ("tree_shape", "lookup_shape") if served.get(name)]
+    depth = max(levels, default=config.max_lag - 1 or 1)  # else what training saw
+    depth = min(depth, served.get("nodes") or depth)
     proposal = {"proposal_type": "greedy", "speculative_tokens": depth}
     target = config.target
     values = (

@@ -23,6 +23,7 @@ from proposers.train.command import guarded
 from proposers.train.evaluate import plots
 from proposers.train.evaluate.markdown import table
 from proposers.train.evaluate.summary import interval
+from proposers.train.features.shards import open_index
 
 from .experiments import Lab, Outcome, Run, as_text, curves, evaluation, millions
 
@@ -141,8 +142,12 @@ def _run(args: argparse.Namespace) -> int:
     base, variants = read_variants(args.variants, [n for n in args.only.split(",") if n])
     budget = {"epochs": args.epochs} if args.epochs else {"minutes": args.minutes}
     shared = {**base, **budget}
-    runs = [Run(BASE, shared)]
-    runs += [Run(name, {**shared, **changes}) for name, changes in variants.items()]
+    every = {BASE: shared, **{name: {**shared, **new} for name, new in variants.items()}}
+    stored = open_index(args.features).top
+    runs = [Run(name, one) for name, one in every.items() if one.get("top_k", 0) <= stored]
+    if missing := every.keys() - {run.name for run in runs}:
+        names = ", ".join(sorted(missing))
+        print(f"ablation: the features hold {stored} logits; left out: {names}", file=sys.stderr)
     outcomes = lab(args).perform(runs, args.workers, _share)
     if not outcomes or outcomes[0].run.name != BASE:
         print("ablation: error: the base did not finish, see its log.txt", file=sys.stderr)

@@ -120,14 +120,21 @@ def test_saving_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     assert isinstance(config, GlideConfig)
 
 
-def test_speculators_metadata(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "deepest"),
+    [
+        ({"tree_shape": [4, 4, 2, 1]}, 4),
+        ({"tree_shape": [2, 2], "lookup_shape": [1] * 8, "nodes": 9}, 8),
+        ({"tree_shape": [2, 2], "lookup_shape": [1] * 8, "nodes": 6}, 6),
+    ],
+)
+def test_speculators_metadata(tmp_path: Path, shape: dict[str, object], deepest: int) -> None:
     """What other people's tools look for; it follows from the config and is skipped at reading."""
-    shape = {"tree_shape": [4, 4, 2, 1]}
     config = tiny_draft(tmp_path, num_layers=2, longspec_config=shape)
     data = json.loads((tmp_path / "config.json").read_text())
     assert data["speculators_model_type"] == data["speculators_config"]["algorithm"] == "glide"
     methods = data["speculators_config"]["proposal_methods"]
-    assert methods == [{"proposal_type": "greedy", "speculative_tokens": 4}]
+    assert methods == [{"proposal_type": "greedy", "speculative_tokens": deepest}]
     assert data["speculators_config"]["default_proposal_method"] == methods[0]["proposal_type"]
     assert data["speculators_config"]["verifier"] == {"name_or_path": "tiny", "architectures": []}
     layer = data["transformer_layer_config"]

@@ -67,9 +67,11 @@ class Muon(torch.optim.Optimizer):
 
     def _orthogonal(self, matrices: list[Tensor]) -> list[Tensor]:
         """All updates; each process works out its own, the others' are zeros until added up."""
+        if not matrices:
+            return []
         owners = divided([m.numel() * min(m.shape) for m in matrices], self.processes.size)
         sizes = [m.numel() for m in matrices]
-        buffer = torch.zeros(sum(sizes), dtype=torch.bfloat16, device=self.processes.device)
+        buffer = matrices[0].new_zeros(sum(sizes), dtype=torch.bfloat16)
         updates = [u.view_as(m) for u, m in zip(buffer.split(sizes), matrices, strict=True)]
         for matrix, update, owner in zip(matrices, updates, owners, strict=True):
             if owner == self.processes.rank:

@@ -109,6 +109,9 @@ def check_agreement(target: Path, draft: Path, prompts: Path, folder: Path) -> N
     # the last step of an answer, which its length cuts, may count one token less
     assert total["simulated accepted"] == pytest.approx(total["accepted"], abs=len(rows))
 
+    other = [{**record, "token_ids": record["token_ids"][:9]} for record in records]
+    (run / "requests.jsonl").write_text("".join(json.dumps(r) + "\n" for r in other))
+    assert agreement.main([str(part) for part in line]) == 2  # --out is of other answers
     records[0]["prompt_tokens"] += 1
     (run / "requests.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     assert agreement.main([str(part) for part in line]) == 2

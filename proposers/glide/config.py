@@ -18,10 +18,7 @@ TARGET_TYPES = ("llama", "qwen2", "qwen3", "mistral", "olmo2")
 SCALINGS: dict[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor",),
-    "llama3": (
-        *("factor", "low_freq_factor", "high_freq_factor"),
-        "original_max_position_embeddings",
-    ),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
 """Kinds of rotary embeddings, and what each needs."""
 

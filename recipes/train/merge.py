@@ -25,10 +25,9 @@ from proposers.train.answers.filters import Gate
 from proposers.train.answers.store import Source
 from proposers.train.command import guarded
 from proposers.train.features.shards import Index, Shard, load_shard, open_index
-from proposers.train.features.writer import Features, Writer
+from proposers.train.features.writer import DTYPES, Features, Writer
 from proposers.train.prompts.overlap import evaluation_prompts, held_out_ngrams
 
-ROWS = ("keys", "values", "hidden", "top_tokens", "top_logits", "log_norm")
 OWN = ("self", "magpie")
 """Categories of prompts that the target wrote: the `answers` command's, and the recipe's."""
 Spans = list[tuple[int, int, int]]
@@ -82,7 +81,7 @@ def _sequences(shard: Shard, data: dict[str, Tensor]) -> Iterator[Features]:
             data["tokens"][start:end].tolist(),
             int(data["prompt_len"][i]),
             bool(data["greedy"][i]),
-            {name: data[name][start:end] for name in ROWS if name in data},
+            {name: data[name][start:end] for name in DTYPES if name in data},
             int(data["anchor"][i]),
             int(data["shift"][i]),
         )

@@ -57,9 +57,9 @@ class Trainer:
             self.config, self.layer, self.vocabulary = initial.start(settings, weights, self.data)
         else:
             self.done, tensors = saved
-            found = GlideConfig.model_validate(tensors["config"])
-            self.config = initial.serving(found, settings)
-            self.exported = self.config == found
+            config = GlideConfig.model_validate(tensors["config"])
+            self.config = initial.serving(config, settings)
+            self.exported = self.config == config
             self.layer, self.vocabulary = GlideLayer(self.config), tensors["vocabulary"]
             self.layer.load_state_dict(tensors["layer"])
         self._place(weights, dtype)

@@ -11,7 +11,6 @@ paired by answer, with a bootstrap interval. Writes `ablation.md`, `ablation.csv
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,29 +18,14 @@ from typing import Any
 
 import yaml
 
+from proposers.train import provenance
 from proposers.train.command import guarded
-from proposers.train.evaluate import plots
-from proposers.train.evaluate.markdown import table
-from proposers.train.evaluate.summary import interval
+from proposers.train.evaluate.ablation import Ablation, Variant
 from proposers.train.features.shards import open_index
 
-from .experiments import Lab, Outcome, Run, as_text, curves, evaluation, millions
+from .experiments import Lab, Outcome, Run, curves, evaluation, millions
 
 BASE = "base"
-HEAD = (
-    "variant",
-    "changes",
-    "positions (M)",
-    "minutes",
-    "AL, chain of 4",
-    "AL, 16 nodes",
-    "to base",
-    "to base, low",
-    "to base, high",
-    "top-1, lag 1",
-    "top-1, lag 4",
-    "draft ms, 16 nodes",
-)
 
 
 def read_variants(path: Path, chosen: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,69 +45,28 @@ def read_variants(path: Path, chosen: Sequence[str]) -> tuple[dict[str, Any], di
     return base, {name: variants[name] for name in chosen or variants}
 
 
-def difference(one: Outcome, base: Outcome) -> tuple[float, float, float]:
-    """Mean over answers of the difference in AL, and its 95% bootstrap interval."""
-    mine, theirs = one.tree["by_answer"], base.tree["by_answer"]
-    each = [mine[name] - theirs[name] for name in theirs]
-    return sum(each) / len(each), *interval(each)
-
-
-def row(one: Outcome, base: Outcome, changes: dict[str, Any]) -> list[Any]:
-    """A line of the table, in the order of :data:`HEAD`."""
-    text = ", ".join(f"{k} {as_text(v)}" for k, v in changes.items())
-    lengths = [one.chain["all"]["mean"], one.tree["all"]["mean"], *difference(one, base)]
-    return [
+def variant(one: Outcome, changes: dict[str, Any]) -> Variant:
+    """A line of the table."""
+    return Variant(
         one.run.name,
-        text,
-        millions(one.positions),
-        f"{one.minutes:.1f}",
-        *(f"{x:.3f}" for x in lengths),
-        *(f"{one.top1(lag):.3f}" for lag in (1, 4)),
-        f"{one.tree['draft_ms']:.1f}",
-    ]
+        provenance.as_text(changes),
+        {"16 nodes": one.tree["all"]["mean"], "chain of 4": one.chain["all"]["mean"]},
+        one.tree["by_answer"],
+        {
+            **{f"top-1, lag {lag}": f"{one.top1(lag):.3f}" for lag in (1, 4)},
+            "draft ms, 16 nodes": f"{one.tree['draft_ms']:.1f}",
+            "positions (M)": millions(one.positions),
+            "minutes": f"{one.minutes:.1f}",
+        },
+    )
 
 
 def write(folder: Path, about: str, outcomes: list[Outcome], changes: dict[str, Any]) -> None:
     """The table as Markdown, CSV and picture, the best variant first after the base."""
-    base = outcomes[0]
-    others = sorted(outcomes[1:], key=lambda o: -o.tree["all"]["mean"])
-    rows = [row(o, base, changes.get(o.run.name, {})) for o in (base, *others)]
-    with open(folder / "ablation.csv", "w", newline="") as file:
-        csv.writer(file).writerows([HEAD, *rows])
-    lines = ["# Ablation", "", about, "", *table(HEAD, rows), "", "![ablation](ablation.png)"]
+    found = Ablation([variant(o, changes.get(o.run.name, {})) for o in outcomes])
+    found.save(folder)
+    lines = ["# Ablation", "", about, "", *found.markdown(), "", "![ablation](ablation.png)"]
     (folder / "ablation.md").write_text("\n".join(lines) + "\n")
-    draw(folder / "ablation.png", [base, *others], base)
-
-
-def draw(path: Path, outcomes: list[Outcome], base: Outcome) -> None:
-    """Bars of AL, and the paired differences to the base beside them."""
-    names = [o.run.name for o in outcomes]
-    rows = range(len(names))
-
-    def paint(figure: Any) -> None:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-        for at, one in zip(rows, outcomes, strict=True):
-            value = one.tree["all"]["mean"]
-            look = plots.colour(6 if one is base else 0)
-            left.barh(at, value - 1, left=1, color=look, height=0.7)
-            left.annotate(
-                f"{value:.2f}", (value, at), (4, 0), textcoords="offset points", va="center"
-            )
-            mean, low, high = difference(one, base)
-            right.plot([low, high], [at, at], color=look, linewidth=5, alpha=0.3)
-            right.plot([mean], [at], "o", color=look)
-        right.axvline(0, color=plots.MUTED, linewidth=1)
-        left.set_yticks(list(rows), names)
-        left.set_ylim(len(names) - 0.5, -0.5)
-        left.margins(x=0.12)
-        left.set(xlim=(1, None), xlabel="acceptance length, tokens per step")
-        right.set_xlabel("difference, tokens per step")
-        left.set_title("Tree of 16 nodes")
-        right.set_title("Difference to base (paired, 95%)")
-        for axes in (left, right):
-            axes.grid(axis="y", visible=False)
-
-    plots.draw(path, (10, 1.4 + 0.3 * len(names)), paint)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -44,7 +44,7 @@ class Merger:
         """Take over what is new of a shard."""
         data = load_shard(folder, shard)
         new = [
-            self.gate.admit(_source(category), self._prompt(data["tokens"][start:end]))
+            self.gate.admit(_source(category), self.chat.asked(data["tokens"][start:end].tolist()))
             for category, (start, end, _) in zip(shard.categories, _spans(data), strict=True)
         ]
         if all(new):
@@ -53,11 +53,6 @@ class Merger:
         for fresh, features in zip(new, _sequences(shard, data), strict=True):
             if fresh:
                 self.writer.add(features)
-
-    def _prompt(self, ids: Tensor) -> str:
-        """The user's words of a rendered prompt; a word of the template does no harm."""
-        text = self.chat.text(ids[len(self.chat.user_turn or []) :].tolist()).strip()
-        return text.removesuffix("assistant").strip()
 
 
 def _source(category: str) -> Source:

@@ -38,6 +38,13 @@ class Chat:
             return ids
         return self._encode(self._render(text, add_generation_prompt=True))
 
+    def asked(self, ids: Sequence[int]) -> str:
+        """The user's words of such a prompt."""
+        if self.user_turn is None:
+            return self.text(ids).strip()
+        words = self.text(ids[len(self.user_turn) :]).strip()
+        return words.removesuffix(self._after_user()).strip()
+
     def answer_ids(self, text: str, ended: bool) -> list[int]:
         """Tokens of an answer that is known as text only."""
         return self._encode(text) + (self.stop[:1] if ended else [])
@@ -55,6 +62,11 @@ class Chat:
     def _user_turn(self) -> list[int]:
         text = self._render(PROBE, add_generation_prompt=False)
         return self._encode(text[: text.index(PROBE)])
+
+    def _after_user(self) -> str:
+        """Text of the template between the user's words and the answer, without special tokens."""
+        rendered = self._render(PROBE, add_generation_prompt=True)
+        return self.text(self._encode(rendered[rendered.index(PROBE) + 1 :])).strip()
 
     def _render(self, text: str, add_generation_prompt: bool) -> str:
         turns = [{"role": "user", "content": text}]

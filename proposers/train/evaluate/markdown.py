@@ -16,7 +16,7 @@ def markdown(report: Report) -> Iterator[str]:
     yield f"# Draft {report.about['draft']}"
     yield ""
     yield from (f"- {name}: {value}" for name, value in report.about.items())
-    for section in (_lengths, _categories, _depths, _accuracy, _calibration, _curves):
+    for section in (_lengths, _ablation, _categories, _depths, _accuracy, _calibration, _curves):
         lines = list(section(report))
         if lines:
             yield ""
@@ -62,6 +62,21 @@ def _lengths(report: Report) -> Iterator[str]:
     yield "![acceptance lengths](lengths.png)"
 
 
+def _ablation(report: Report) -> Iterator[str]:
+    if report.ablation is None:
+        return
+    base = report.ablation.base
+    yield "## Ablation"
+    yield ""
+    yield f"Each draft against `{base.name}`: AL are means over answers, differences of the first"
+    yield "tree are paired by answer, with a 95% bootstrap interval. Changes are those that the"
+    yield "drafts' `training.json` tell of."
+    yield ""
+    yield from report.ablation.markdown()
+    yield ""
+    yield "![ablation](ablation.png)"
+
+
 def _categories(report: Report) -> Iterator[str]:
     yield "## Acceptance length by category"
     yield ""
@@ -101,8 +116,8 @@ def _accuracy(report: Report) -> Iterator[str]:
     lags = len(next(iter(first.all.values())))
     many = len(report.accuracy) > 1
     rows = [
-        (f"{number}: {top}" if many else top, *_percent(shares))
-        for number, part in enumerate(report.accuracy.values(), 1)
+        (f"{report.names[draft]}: {top}" if many else top, *_percent(shares))
+        for draft, part in report.accuracy.items()
         for top, shares in part.all.items()
     ]
     yield from table(["lag", *range_of(lags)], rows)

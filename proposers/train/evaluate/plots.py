@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 6,
 }
+
+
+def possible() -> bool:
+    """Whether there is matplotlib."""
+    return find_spec("matplotlib") is not None
 
 
 def draw(path: Path, size: tuple[float, float], paint: Callable[[Any], None]) -> None:

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import provenance
 from . import plots
+from .ablation import Ablation, Variant, short_names
 from .accuracy import Accuracy
 from .markdown import markdown
 from .summary import Result, parts
@@ -33,6 +35,12 @@ class Report:
     curves: list[dict[str, float]]
 
     @property
+    def names(self) -> dict[str, str]:
+        """What to call each draft, by its folder."""
+        drafts = list(dict.fromkeys(r.draft for r in self.results))
+        return dict(zip(drafts, short_names(drafts), strict=True))
+
+    @property
     def own(self) -> list[Result]:
         """Of the first draft."""
         return [r for r in self.results if r.draft == self.results[0].draft]
@@ -44,10 +52,29 @@ class Report:
         return max(plain or self.own, key=lambda r: r.nodes)
 
     def labelled(self, results: Sequence[Result]) -> list[tuple[str, Result]]:
-        """With names that differ: the draft's folder, when there are several, and the way."""
-        drafts = list(dict.fromkeys(r.draft for r in self.results))
-        names = {d: f"{i + 1}: " if len(drafts) > 1 else "" for i, d in enumerate(drafts)}
-        return [(names[r.draft] + r.name, r) for r in results]
+        """With names that differ: the draft's, when there are several, and the way."""
+        names = self.names
+        return [(f"{names[r.draft]}: {r.name}" if len(names) > 1 else r.name, r) for r in results]
+
+    @property
+    def ablation(self) -> Ablation | None:
+        """The drafts against the first; None of a single one."""
+        names = self.names
+        base = next(iter(names))
+        variants = [self._variant(draft, name, base) for draft, name in names.items()]
+        return Ablation(variants) if len(variants) > 1 else None
+
+    def _variant(self, draft: str, name: str, base: str) -> Variant:
+        results = [r for r in self.results if r.draft == draft]
+        top1 = self.accuracy[draft].all["top-1"]
+        lags = {f"top-1, lag {lag}": f"{top1[lag - 1]:.3f}" for lag in sorted({1, len(top1)})}
+        return Variant(
+            name,
+            provenance.changes(Path(draft), Path(base)),
+            {r.name: r.all.mean for r in results},
+            results[0].by_answer,
+            {**lags, "draft ms": f"{results[0].draft_ms:.1f}"},
+        )
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,13 +86,13 @@ class Report:
         }
         _replace(folder / "report.json", json.dumps(data, indent=1) + "\n")
         _replace(folder / "report.md", "\n".join(markdown(self)) + "\n")
+        if self.ablation:
+            self.ablation.save(folder)
         self.draw(folder)
 
     def draw(self, folder: Path) -> None:
         """The pictures; none without matplotlib."""
-        try:
-            import matplotlib  # noqa: F401
-        except ImportError:
+        if not plots.possible():
             return
         plots.acceptance_lengths(folder / "lengths.png", self.labelled(self.results))
         plots.categories(folder / "categories.png", self.labelled(self.own))

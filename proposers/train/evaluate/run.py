@@ -16,6 +16,7 @@ from ..command import run_command
 from ..features.shards import Source, open_index
 from ..progress import shown
 from ..target import TargetWeights
+from .ablation import short_names
 from .accuracy import Accuracy, measure
 from .journal import Journal
 from .report import Report, read_curves
@@ -112,7 +113,8 @@ def _about(
     first = f", the first {settings.tokens} tokens of each" if settings.tokens else ""
     about: dict[str, object] = {"draft": str(drafts[0])}
     if len(drafts) > 1:
-        about["drafts"] = ", ".join(f"{i}: {draft}" for i, draft in enumerate(drafts, 1))
+        names = short_names([str(draft) for draft in drafts])
+        about["drafts"] = ", ".join(f"{n}: {draft}" for n, draft in zip(names, drafts, strict=True))
     about["target"] = settings.target_name
     kind = "all greedy" if settings.all else "held-out greedy"
     about["answers"] = f"{len(answers)} {kind} ones of {features}{first}; {walked:,} tokens"

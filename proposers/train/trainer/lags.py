@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ALONG_PATHS = ("reach", "tree")
+"""Weightings that follow a draft's path: their lags rise along it."""
+
 
 def generator(seed: int, step: int, micro: int) -> torch.Generator:
     """Draws of one micro-batch: the same after a resume, and whichever process makes it."""

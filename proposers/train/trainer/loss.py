@@ -9,7 +9,7 @@ arrays of a step, so loss and gradient are computed together, chunk by chunk, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,11 @@ CHUNK_BYTES = 16 * 2**20
 CHUNK_ROWS = 512
 """Most rows of a chunk: more of them leave the cores' caches."""
 NEVER = -30.0
-"""Log-probability of a token outside the draft vocabulary."""
+"""Log-probability of a token outside the draft vocabulary, or outside the draft's tree."""
+TREE_WIDTH = 4
+"""Best tokens of a node that the draft's own tree holds, for ``weighting="tree"``."""
+Weighting = Literal["none", "reach", "tree", "mistakes"]
+"""What a row weighs; see :class:`Goal`."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,11 @@ class Goal:
         tokens: ``[N, k]`` entries of the draft vocabulary, -1 outside of it.
         logits: ``[N, k]`` of these, falling.
         following: ``[N]`` entries of the text's next tokens, -1 outside.
-        depths: ``[N]`` how many rows before this one lie on its path of a tree; with it, rows
-            weigh what the draft itself gives to that path: the probability to get there.
+        depths: ``[N]`` how many rows before this one lie on its path of a tree.
+        weighting: a row weighs 1 (``none``); the draft's own probability to get there along that
+            path (``reach``); 1 if the draft's own tree gets there, each token of the path being
+            among its node's best :data:`TREE_WIDTH`, else 0 (``tree``); or the probability that
+            the draft gives to other tokens than the text's (``mistakes``).
     """
 
     hard: float
@@ -43,6 +50,7 @@ class Goal:
     logits: Tensor | None = None
     following: Tensor | None = None
     depths: Tensor | None = None
+    weighting: Weighting = "none"
 
 
 class DistillationLoss(Function):
@@ -119,11 +127,18 @@ def _target(goal: Goal, part: slice, head: Tensor) -> tuple[Tensor | None, Tenso
 
 def _weights(goal: Goal, part: slice, log_probs: Tensor, reached: Tensor) -> Tensor:
     """``[n]`` weights of a chunk's rows; ``reached`` ``[N + 1]`` sums log-probabilities so far."""
-    if goal.depths is None or goal.following is None:
+    if goal.weighting == "none":
         return torch.ones(len(log_probs), device=log_probs.device)
+    assert goal.following is not None
     here = goal.following[part]
-    own = log_probs.gather(1, here.clamp(min=0)[:, None])[:, 0].double()
-    own = own.masked_fill(here < 0, NEVER).clamp(min=NEVER)
+    own = log_probs.gather(1, here.clamp(min=0)[:, None])[:, 0]
+    if goal.weighting == "mistakes":
+        return 1 - own.float().exp().masked_fill(here < 0, 0)
+    if goal.weighting == "tree":
+        least = log_probs.topk(TREE_WIDTH).values[:, -1]
+        own = torch.where(own >= least, 0.0, NEVER)
+    own = own.double().masked_fill(here < 0, NEVER).clamp(min=NEVER)
     reached[part.start + 1 : part.stop + 1] = reached[part.start] + own.cumsum(0)
+    assert goal.depths is not None
     index = torch.arange(part.start, part.stop, device=here.device)
     return (reached[index] - reached[index - goal.depths[part]]).exp().float()

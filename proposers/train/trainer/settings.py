@@ -12,6 +12,8 @@ from ...glide.proposer import MAX_GROWN
 from ...growth import check_shape
 from ...registry import load_proposer
 from ..recipe import Section
+from .lags import ALONG_PATHS
+from .loss import Weighting
 
 SERVE = {
     "proposer": "glide_lookup",
@@ -72,9 +74,10 @@ class TrainSettings(Section):
     top_k: int = Field(
         default=0, ge=0, description="learn from so many stored logits; 0: from all, made anew"
     )
-    weighting: Literal["none", "reach"] = Field(
+    weighting: Weighting = Field(
         default="none",
-        description="none, or reach: weigh positions by how likely the draft is to get there",
+        description="of positions: none, reach (how likely the draft is to get there), tree (only"
+        " where the draft's own tree gets), or mistakes (how much it gives to wrong tokens)",
     )
 
     epochs: float = Field(default=3.0, gt=0, description="passes over the data")
@@ -125,8 +128,9 @@ class TrainSettings(Section):
         weights = self.lag_weights
         if min(weights) < 0 or not sum(weights):
             raise ValueError(f"lag_weights={weights}: expected numbers from 0, and one above it")
-        if self.weighting == "reach" and any(later > sooner for sooner, later in pairwise(weights)):
+        rises = any(later > sooner for sooner, later in pairwise(weights))
+        if self.weighting in ALONG_PATHS and rises:
             raise ValueError(
-                f"lag_weights={weights}: weighting=reach needs weights that do not rise"
+                f"lag_weights={weights}: weighting={self.weighting} needs weights that do not rise"
             )
         return self

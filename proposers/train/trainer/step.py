@@ -6,7 +6,7 @@ at t - j are known (:mod:`.lags`).
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from ...glide.layer import GlideLayer, rotary_tables
 from . import lags
 from .attention import PackedAttention
 from .batches import Batch
-from .loss import Goal, distillation_loss
+from .loss import Goal, Weighting, distillation_loss
 
 
 class Distiller:
@@ -86,7 +86,7 @@ class Distiller:
         draws: torch.Generator,
         hard: float = 0.0,
         top_k: int = 0,
-        weighting: Literal["none", "reach"] = "none",
+        weighting: Weighting = "none",
     ) -> tuple[Tensor, Tensor]:
         """Sum of the positions' weighted losses, and of their weights.
 
@@ -94,22 +94,23 @@ class Distiller:
             weights: how often lag 1, 2, ... is drawn.
             hard: share of the target's argmax in the goal.
             top_k: learn from so many stored logits; 0 is the whole distribution.
-            weighting: ``reach`` weighs a position by how likely the draft itself is to get there.
+            weighting: of positions, see :class:`.loss.Goal`.
         """
-        lay = lags.cycles if weighting == "reach" else lags.independent
+        lay = lags.cycles if weighting in lags.ALONG_PATHS else lags.independent
         drawn = lay(batch.sizes[0], weights, draws).to(batch.positions.device)
-        goal = self._goal(batch, hard, top_k, drawn - 1 if weighting == "reach" else None)
+        goal = self._goal(batch, hard, top_k)
+        goal = replace(goal, depths=drawn - 1, weighting=weighting)
         return distillation_loss(self.rows(batch, drawn), self.head, goal)
 
-    def _goal(self, batch: Batch, hard: float, top_k: int, depths: Tensor | None) -> Goal:
+    def _goal(self, batch: Batch, hard: float, top_k: int) -> Goal:
         following = self.entries[batch.following]
         if not top_k:
             states = batch.hidden[batch.rows].to(self.head.dtype)
-            return Goal(hard, states, following=following, depths=depths)
+            return Goal(hard, states, following=following)
         assert batch.top_tokens is not None
         assert batch.top_logits is not None
         assert batch.log_norm is not None
         tokens = self.entries[batch.top_tokens[:, :top_k].long()]
         tokens = tokens.masked_fill(batch.log_norm[:, None] == 0, -1)  # no logits were kept
         logits = batch.top_logits[:, :top_k]
-        return Goal(hard, tokens=tokens, logits=logits, following=following, depths=depths)
+        return Goal(hard, tokens=tokens, logits=logits, following=following)

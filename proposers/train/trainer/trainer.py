@@ -13,6 +13,7 @@ from ...glide.checkpoint import VOCABULARY, save_glide
 from ...glide.config import GlideConfig
 from ...glide.layer import GlideLayer
 from ...registry import load_proposer
+from .. import provenance
 from ..evaluate.ways import served
 from ..features.shards import Source, open_index
 from ..target import TargetWeights
@@ -205,11 +206,13 @@ class Trainer:
         load_proposer(way.proposer)(way.draft, way.options)
 
     def export(self) -> None:
-        """Write the draft folder that servers load (bf16)."""
+        """Write the draft folder that servers load (bf16), and what it was trained with."""
         tensors: dict[str, Tensor] = {k: v.bfloat16() for k, v in self.layer.state_dict().items()}
         if self.vocabulary is not None:
             tensors[VOCABULARY] = self.vocabulary.int()
-        save_glide(self.settings.place(self.settings.out, "draft"), self.config, tensors)
+        draft = self.settings.place(self.settings.out, "draft")
+        save_glide(draft, self.config, tensors)
+        provenance.write(draft, self.settings.model_dump(mode="json"))
 
     def save(self) -> None:
         """Write what a run needs to go on."""

@@ -16,12 +16,13 @@ import pytest
 
 from proposers.train.__main__ import main
 from proposers.train.answers import client
+from proposers.train.answers.chat import Chat
 from proposers.train.answers.filters import Gate
 from proposers.train.answers.loops import loop_start
 from proposers.train.answers.store import Journal
 from proposers.train.prompts.overlap import ngrams
 
-from .answering import BOT, EOS, USER, WORDS, Reply, Script, serving, words, write_target
+from .answering import BOT, EOS, TEMPLATE, USER, WORDS, Reply, Script, serving, words, write_target
 
 ROOT = Path(__file__).parents[3]
 
@@ -137,6 +138,15 @@ def test_a_base_model_gets_plain_text_and_writes_no_prompts(tmp_path: Path) -> N
 
 def looping(prompt: list[int], _number: int) -> Reply:
     return [*words(prompt, 20), *words("round", 15) * 9], "length"
+
+
+@pytest.mark.parametrize(
+    "template", [TEMPLATE, TEMPLATE.replace("<bot>", "<bot> w7 <user>"), None], ids=str
+)
+def test_a_rendered_prompt_gives_the_users_words_back(tmp_path: Path, template: str) -> None:
+    chat = Chat(write_target(tmp_path, template))
+    for text in ("w1", "w7 w2 w7 w9", "w0"):
+        assert chat.asked(chat.prompt_ids(text)) == text
 
 
 def test_loops_are_cut_in_the_journal(target: Path, tmp_path: Path) -> None:

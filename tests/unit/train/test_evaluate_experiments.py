@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proposers.train.evaluate.ways import Way
+from proposers.train.trainer.settings import TrainSettings
 from recipes.train import ablation, scaling, shapes
 from recipes.train.experiments import Lab, Outcome, Run, as_text, millions
 
@@ -81,17 +82,18 @@ def test_the_ablation_table_pairs_answers_and_ranks(tmp_path: Path) -> None:
     assert [row["variant"] for row in rows] == ["base", "better", "worse"]
     assert rows[1]["changes"] == "layers 2"
     # each answer is 0.2 better, so the interval has no width
-    assert [rows[1][k] for k in ("to base", "to base, low", "to base, high")] == ["0.200"] * 3
-    assert "| worse | hard 1.0 |" in (tmp_path / "ablation.md").read_text()
+    assert [rows[1][k] for k in ("to base", "to base, low", "to base, high")] == ["0.2000"] * 3
+    assert (
+        "| `worse` | hard 1.0 | 1.900 | -0.100 [-0.100, -0.100] |"
+        in (tmp_path / "ablation.md").read_text()
+    )
     assert (tmp_path / "ablation.png").stat().st_size > 5000
 
 
-def test_the_shipped_variants_are_settings_of_training() -> None:
-    from proposers.train.trainer.settings import TrainSettings
-
-    path = Path(ablation.__file__).with_name("variants.yaml")
-    base, variants = ablation.read_variants(path, [])
-    assert len(variants) > 15
+@pytest.mark.parametrize(("file", "count"), [("variants.yaml", 20), ("weightings.yaml", 3)])
+def test_the_shipped_variants_are_settings_of_training(file: str, count: int) -> None:
+    base, variants = ablation.read_variants(Path(ablation.__file__).with_name(file), [])
+    assert len(variants) >= count
     for changes in variants.values():
         settings = TrainSettings.read(None, {"target": "t", **base, **changes})
         assert any(getattr(settings, key) != base[key] for key in changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import torch
 from proposers.glide.checkpoint import VOCABULARY, save_glide
 from proposers.glide.config import GlideConfig, TargetConfig
 from proposers.glide.layer import GlideLayer
-from proposers.train.evaluate import walk
+from proposers.train import provenance
+from proposers.train.evaluate import plots, walk
+from proposers.train.evaluate.ablation import short_names
 from proposers.train.evaluate.accuracy import load, logits
 from proposers.train.evaluate.report import Report
 from proposers.train.evaluate.run import main
@@ -102,7 +105,51 @@ def test_other_drafts_stand_beside_it(data: Path, monkeypatch: pytest.MonkeyPatc
     report = json.loads((data / "data" / "report" / "report.json").read_text())
     assert len(report["results"]) == 4
     assert list(report["accuracy"]) == [str(data / "data" / "draft"), str(other)]
-    assert "| 2: 1-1 |" in (data / "data" / "report" / "report.md").read_text()
+    text = (data / "data" / "report" / "report.md").read_text()
+    assert "| other: 1-1 |" in text
+    assert "## Ablation" in text
+
+
+def test_drafts_are_compared_with_the_first_in_pairs_of_answers(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for function in ("acceptance_lengths", "categories", "depths", "reliability", "accuracies"):
+        monkeypatch.setattr(plots, function, lambda *_: None)  # slow, and tested above
+    base, layers = data / "run" / "base" / "draft", data / "run" / "two" / "draft"
+    write_draft(base)
+    write_draft(layers, seed=5, num_layers=2)
+    provenance.write(base, {"layers": 1, "hard": 0.2, "out": "a"})
+    provenance.write(layers, {"layers": 2, "hard": 0.2, "out": "b"})
+    assert evaluate(data, draft=base, against=layers, shapes="[[1, 1]]", tokens=8, lags=2) == 0
+    folder = data / "data" / "report"
+    results = json.loads((folder / "report.json").read_text())["results"]
+    mine, theirs = (r["by_answer"] for r in results if r["name"] == "served")
+    difference = sum(theirs[a] - mine[a] for a in mine) / len(mine)
+    with open(folder / "ablation.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["variant"], second["variant"]) == ("base", "two")
+    assert (first["changes"], second["changes"]) == ("", "layers 2")
+    assert float(first["to base"]) == 0
+    assert float(second["to base"]) == pytest.approx(difference, abs=1e-4)
+    assert float(second["to base, low"]) <= difference <= float(second["to base, high"])
+    assert (
+        f"| `two` | layers 2 | {float(second['AL, served']):.3f} |"
+        in (folder / "report.md").read_text()
+    )
+    assert (folder / "ablation.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["/x/base/draft", "/x/reach/draft"], ["base", "reach"]),
+        (["/x/draft", "/x/other"], ["draft", "other"]),
+        (["/x", "/x/y", "/x/z"], ["1", "y", "z"]),
+        (["/x/a/1", "/x/b/2", "/x/b/3"], ["a/1", "b/2", "b/3"]),
+    ],
+)
+def test_drafts_are_called_what_tells_them_apart(folders: list[str], names: list[str]) -> None:
+    assert short_names(folders) == names
 
 
 def test_only_answers_that_are_held_out_at_plain_positions_count(data: Path) -> None:

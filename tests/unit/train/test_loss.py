@@ -1,11 +1,14 @@
 """The fused loss against plain formulas: value and gradient, for each option."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from proposers.train.trainer import loss as module
-from proposers.train.trainer.loss import NEVER, Goal, distillation_loss
+from proposers.train.trainer.loss import NEVER, TREE_WIDTH, Goal, distillation_loss
 
 ROWS, WIDTH, VOCABULARY = 70, 12, 40
 
@@ -65,20 +68,41 @@ def test_top_logits_are_renormalised_inside_the_draft_vocabulary(hard: float) ->
     compare(Goal(hard, tokens=tokens, logits=logits), dense, rows, head, weights)
 
 
-def test_reach_weighs_by_the_drafts_own_probability_of_the_path() -> None:
+def reach(log_probs: Tensor, token: int) -> float:
+    return float(log_probs[token] if token >= 0 else NEVER)
+
+
+def tree(log_probs: Tensor, token: int) -> float:
+    return 0.0 if token in log_probs.topk(TREE_WIDTH).indices else NEVER
+
+
+@pytest.mark.parametrize("step", [reach, tree])
+def test_weights_follow_the_drafts_own_path(step: Callable[[Tensor, int], float]) -> None:
     rows, head = rows_and_head()
     teacher = torch.randn(ROWS, WIDTH)
     depths = torch.tensor([0, 1, 2, 0, 0, 1, 2, 3, 4] * 8)[:ROWS]
-    following = torch.randint(0, VOCABULARY, (ROWS,))
+    log_probs = (rows.double() @ head.double().T).log_softmax(-1).detach()
+    following = torch.multinomial(log_probs.exp(), 1)[:, 0]
     following[6] = -1
-    log_probs = (rows.double() @ head.double().T).log_softmax(-1)
     weights = torch.ones(ROWS, dtype=torch.float64)
     for row in range(ROWS):
         for before in range(row - int(depths[row]), row):
-            token = int(following[before])
-            weights[row] *= (log_probs[before, token] if token >= 0 else torch.tensor(NEVER)).exp()
-    goal = Goal(0.2, teacher, following=following, depths=depths)
-    compare(goal, whole(teacher, head, 0.2), rows, head, weights.detach())
+            weights[row] *= math.exp(step(log_probs[before], int(following[before])))
+    assert 0.2 < float((weights > 0.01).double().mean()) < 0.95  # some paths end, some go on
+    goal = Goal(0.2, teacher, following=following, depths=depths, weighting=step.__name__)
+    compare(goal, whole(teacher, head, 0.2), rows, head, weights)
+
+
+def test_mistakes_weigh_what_the_draft_gives_to_other_tokens() -> None:
+    rows, head = rows_and_head()
+    teacher = torch.randn(ROWS, WIDTH)
+    following = torch.randint(0, VOCABULARY, (ROWS,))
+    probabilities = (rows.double() @ head.double().T).softmax(-1).detach()
+    weights = 1 - probabilities.gather(1, following[:, None])[:, 0]
+    following[6] = -1
+    weights[6] = 1
+    goal = Goal(0.2, teacher, following=following, weighting="mistakes")
+    compare(goal, whole(teacher, head, 0.2), rows, head, weights)
 
 
 def test_chunks_of_a_large_vocabulary_hold_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A whole run on a tiny target: it learns, exports, and its draft computes what serving does."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,12 @@ def test_moving_all_positions_changes_nothing_but_past_anchors_does(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"top_k": 5}, {"weighting": "reach", "optimizer": "adamw"}, {"layers": 2}],
+    [
+        {},
+        {"top_k": 5, "weighting": "tree"},
+        {"weighting": "reach", "optimizer": "adamw"},
+        {"layers": 2, "weighting": "mistakes"},
+    ],
     ids=str,
 )
 def test_the_loss_falls(tmp_path: Path, options: dict[str, object]) -> None:
@@ -131,6 +137,9 @@ def test_a_run_exports_a_draft_and_is_finished_when_started_again(
     assert config.draft_vocab_size == 30
     assert state[VOCABULARY].tolist() == sorted(set(state[VOCABULARY].tolist()))
     assert len((tmp_path / "state" / "curves.csv").read_text().splitlines()) == 2
+    told = json.loads((tmp_path / "draft" / "training.json").read_text())
+    assert (told["epochs"], told["draft_vocab"]) == (0.5, 30)
+    assert not {"target", "data"} & set(told)
     before = (tmp_path / "draft" / "model.safetensors").stat().st_mtime_ns
     assert main(["train", *options]) == 0
     assert "goes on after step" in capsys.readouterr().err

@@ -65,7 +65,7 @@ class Ablation:
             told = "" if one is self.base else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
             first, *rest = (f"{length:.3f}" for length in one.lengths.values())
             rows.append([f"`{one.name}`", one.changes, first, told, *rest, *one.more.values()])
-        yield from table(self.head, rows)
+        yield from table(self.head, rows, texts=2)
 
     def save(self, folder: Path) -> None:
         """``ablation.csv``, and ``ablation.png`` where there is matplotlib."""

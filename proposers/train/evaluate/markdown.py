@@ -23,10 +23,10 @@ def markdown(report: Report) -> Iterator[str]:
             yield from lines
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    """Lines of a Markdown table; numbers to the right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], texts: int = 1) -> Iterator[str]:
+    """Lines of a Markdown table; numbers, which begin after ``texts`` columns, to the right."""
     yield "| " + " | ".join(head) + " |"
-    yield "|" + "|".join([" --- ", *[" ---: "] * (len(head) - 1)]) + "|"
+    yield "|" + "|".join([" --- "] * texts + [" ---: "] * (len(head) - texts)) + "|"
     for row in rows:
         yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Chat:
         if self.user_turn is None:
             return self.text(ids).strip()
         words = self.text(ids[len(self.user_turn) :]).strip()
-        return words.removesuffix(self._after_user()).strip()
+        return words.removesuffix(self._after_user).strip()
 
     def answer_ids(self, text: str, ended: bool) -> list[int]:
         """Tokens of an answer that is known as text only."""
@@ -63,6 +64,7 @@ class Chat:
         text = self._render(PROBE, add_generation_prompt=False)
         return self._encode(text[: text.index(PROBE)])
 
+    @cached_property
     def _after_user(self) -> str:
         """Text of the template between the user's words and the answer, without special tokens."""
         rendered = self._render(PROBE, add_generation_prompt=True)

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Report:
         names = self.names
         return [(f"{names[r.draft]}: {r.name}" if len(names) > 1 else r.name, r) for r in results]
 
-    @property
+    @cached_property
     def ablation(self) -> Ablation | None:
         """The drafts against the first; None of a single one."""
         names = self.names

@@ -13,6 +13,11 @@ ARMS ?= vanilla,longspec,ngram
 SGLANG_ARMS ?= vanilla,longspec,prompt_lookup
 BENCH ?=
 
+# Two processes of a thread each: OpenMP's threads wait by spinning, and ruin each other's time. The
+# engines' tests are the longest, so the two folders of them come first, each in a process.
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/python -m pytest
+WORKERS ?= -n 2 --no-loadscope-reorder
+
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export VLLM_NO_USAGE_STATS ?= 1
@@ -51,13 +56,13 @@ bench-sglang: target setup-sglang  ## the same in SGLang; without a GPU this is 
 	  --output-len $(OUTPUT_LEN) --trace --output-dir results/bench-sglang $(BENCH)
 
 test: setup-sglang target quality  ## run the whole suite: quality, then unit, contract and engine tests
-	@$(MAKE) --no-print-directory -j2 test-engine test-rest
+	@$(PYTEST) $(WORKERS) tests/engine tests/contract tests/unit tests/gpu
 
 test-engine: setup-sglang target  ## only the tests that run real engines
-	@$(VENV)/python -m pytest tests/engine
+	@$(PYTEST) $(WORKERS) tests/engine
 
-test-rest: setup-sglang target  ## all other tests; they leave the engines a core
-	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest tests/contract tests/unit tests/gpu
+test-rest: setup-sglang target  ## all other tests
+	@$(PYTEST) $(WORKERS) tests/contract tests/unit tests/gpu
 
 quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff check .

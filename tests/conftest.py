@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from recipes.setup import target
 
@@ -17,6 +19,18 @@ settings.load_profile("project")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class ServersShared(LoadScopeScheduling):
+    """With ``pytest -n``, a process takes all tests of an engine, or those of another file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        return str(file.parent if "engine" in file.parts else file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ServersShared:
+    return ServersShared(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -149,13 +149,11 @@ class NativeGlide:
         return rotary_tables(target.rope, positions, target.head_dim, torch.float32)
 
     def fill(
-        self, window: SelfAttentionWindow, slot: int, tokens: Tensor, positions: Tensor
+        self, window: SelfAttentionWindow, slots: Tensor, tokens: Tensor, positions: Tensor
     ) -> None:
-        """Write the keys and values of tokens ``[n]`` at ``positions`` into a request's ring."""
+        """Write the keys and values of tokens ``[n]`` at ``positions`` into the rings ``slots``."""
         entries = (positions % window.capacity)[:, None]
-        rows = Rows(
-            tokens[:, None], *self.tables(positions), torch.full_like(tokens, slot), entries
-        )
+        rows = Rows(tokens[:, None], *self.tables(positions), slots, entries)
         step, _alive = self._step(rows, window)
         self._call("fill", step)
 

@@ -24,8 +24,12 @@ class Filler(Protocol):
     def takes(self, rows: int) -> bool: ...
 
     def fill(
-        self, window: SelfAttentionWindow, slot: int, tokens: Tensor, positions: Tensor
+        self, window: SelfAttentionWindow, slots: Tensor, tokens: Tensor, positions: Tensor
     ) -> None: ...
+
+
+MOST_ROWS = 4096
+"""Tokens whose keys and values are made at once, of however many requests: a bound of memory."""
 
 
 class SelfAttentionWindow:
@@ -58,16 +62,17 @@ class SelfAttentionWindow:
 
     def update(self, requests: Sequence[Hashable], token_ids: Sequence[np.ndarray]) -> Tensor:
         """Bring rings up to each request's last token; return their slots ``[B]``."""
-        for request, tokens in zip(requests, token_ids, strict=True):
-            slot = self._slot(request)
-            known = self.lengths[request]
-            length = len(tokens)
-            # a shorter text than before is another text; recompute all of it
-            start = max(length - self.capacity, known if known <= length else 0)
-            if start < length:
-                self._write(slot, tokens[start:], start)
-            self.lengths[request] = length
-        return torch.tensor([self.slots[r] for r in requests], device=self.ring.device)
+        starts = [self._start(*pair) for pair in zip(requests, token_ids, strict=True)]
+        slots = torch.tensor([self.slots[request] for request in requests])
+        new = [tokens[start:] for tokens, start in zip(token_ids, starts, strict=True)]
+        counts = [len(tokens) for tokens in new]
+        positions = [np.arange(start, start + n) for start, n in zip(starts, counts, strict=True)]
+        rows = np.repeat(slots.numpy(), counts), np.concatenate(new), np.concatenate(positions)
+        device = self.ring.device
+        parts = (torch.as_tensor(row, device=device).long().split(MOST_ROWS) for row in rows)
+        for part in zip(*parts, strict=True):
+            self._write(*part)
+        return slots.to(device)
 
     def entries(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """K and V of the rings, ``[B, kv_heads, capacity + scratch, head_dim]`` each.
@@ -89,25 +94,25 @@ class SelfAttentionWindow:
         index = torch.arange(self.capacity, device=lengths.device)
         return last - (last - index) % self.capacity
 
-    def _write(self, slot: int, tokens: np.ndarray, start: int) -> None:
-        device = self.ring.device
-        ids = torch.as_tensor(np.ascontiguousarray(tokens), device=device).long()
-        positions = torch.arange(start, start + len(ids), device=device)
-        if self.filler is not None and self.filler.takes(len(ids)):
-            self.filler.fill(self, slot, ids, positions)
-            return
-        pair = self.keys_values(ids, positions)
-        index = positions % self.capacity
-        for part, values in zip(self.ring, pair, strict=True):
-            part[slot].index_copy_(1, index, values.transpose(0, 1))
-
-    def _slot(self, request: Hashable) -> int:
+    def _start(self, request: Hashable, tokens: np.ndarray) -> int:
+        """The first token that the request's ring lacks."""
         if request not in self.slots:
             if not self.free:
                 self._grow()
             self.slots[request] = self.free.pop()
-            self.lengths[request] = 0
-        return self.slots[request]
+        known, length = self.lengths.get(request, 0), len(tokens)
+        self.lengths[request] = length
+        # a shorter text than before is another text; recompute all of it
+        return max(length - self.capacity, known if known <= length else 0)
+
+    def _write(self, slots: Tensor, ids: Tensor, positions: Tensor) -> None:
+        """Fill entries with tokens ``[n]`` at ``positions`` of the rings ``slots``."""
+        if self.filler is not None and self.filler.takes(len(ids)):
+            self.filler.fill(self, slots, ids, positions)
+            return
+        index = positions % self.capacity
+        for ring, values in zip(self.ring, self.keys_values(ids, positions), strict=True):
+            ring[slots, :, index] = values
 
     def _grow(self) -> None:
         count = self.ring.shape[1]

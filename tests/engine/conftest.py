@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from .prompts import chat_prompts
-from .serving import Client, Completion, serve
+from .serving import Client, Plain, serve
 
 TREE = [4, 4, 2, 1]
 # What continuous integration has time for; the published figures are of 24 prompts and 128 tokens.
-COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 12))
-TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 96))
+COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 8))
+TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 48))
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def prompts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def speculative(draft_dir: Path) -> dict[str, object]:
-    """Full trees of the draft alone; the draft's own defaults are tested under preemption."""
+    """Full trees of the draft alone; its default proposer is tested under preemption."""
     glide = {"proposer": "glide", "min_probability": 0.0}
     return {"method": "longspec", "model": str(draft_dir), "tree_shape": TREE, **glide}
 
@@ -35,22 +35,14 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def plain(
-    target_dir: Path, prompts: list[str], logs: Path
-) -> Iterator[tuple[Client, list[Completion]]]:
+def plain(target_dir: Path, prompts: list[str], logs: Path) -> Iterator[Plain]:
     """Stock vLLM without speculation, and its greedy answers."""
     with serve(target_dir, logs / "plain.log") as client:
-        yield client, client.complete_all(prompts, 6, max_tokens=TOKENS, temperature=0)
+        yield client, client.complete_all(prompts, 8, max_tokens=TOKENS, temperature=0)
 
 
 @pytest.fixture(scope="session")
-def vllm_trees(target_dir: Path, speculative: dict[str, object], logs: Path) -> Iterator[Client]:
+def trees(target_dir: Path, speculative: dict[str, object], logs: Path) -> Iterator[Client]:
     """Stock vLLM with the plugin."""
     with serve(target_dir, logs / "trees.log", speculative) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def trees(vllm_trees: Client) -> Client:
-    """The same by the name that tests of one engine use; SGLang's have a server of their own."""
-    return vllm_trees

@@ -17,8 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from eval.engines.vllm import executable
 from eval.server import choose_port, running
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")
-BLOCKS = ("--block-size", "32")  # small blocks, so that short prompts leave whole ones behind
+# Small blocks, so that short prompts leave whole ones behind; few, as several servers run at once.
+BLOCKS = ("--block-size", "32", "--num-gpu-blocks-override", "320")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Client:
         with ThreadPoolExecutor(concurrency) as pool:
             return list(pool.map(lambda prompt: self.complete(prompt, **params), prompts))
 
+    def forget_prefixes(self) -> None:
+        """Empty the prefix cache (in vLLM's development mode)."""
+        assert self.http.post("/reset_prefix_cache").status_code == 200
+
     def counter(self, name: str) -> float:
         text = self.http.get("/metrics").text
         return sum(
@@ -61,16 +67,24 @@ class Client:
         )
 
 
+Plain = tuple[Client, list[Completion]]
+"""A server without speculation, and its greedy answers."""
+
+
+def tokens(completions: Sequence[Completion]) -> list[tuple[int, ...]]:
+    return [completion.tokens for completion in completions]
+
+
 @contextmanager
 def serve(
-    target: Path, log: Path, speculative: dict[str, Any] | None = None, *flags: str
+    target: Path, log: Path, speculative: dict[str, Any] | None = None, *flags: str, **env: str
 ) -> Iterator[Client]:
     """Serve the target in float32, with a speculative config or without."""
     port = choose_port(None)
     line = [executable(), "serve", str(target), "--port", str(port), *COMMON, *BLOCKS, *flags]
     if speculative is not None:
         line += ["--speculative-config", json.dumps(speculative)]
-    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    env.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    with running(line, env, log, port, 900, lambda text: None) as server:
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ, "HF_HUB_OFFLINE": "1"}
+    settings |= {"PYTHONPATH": str(ROOT), **env}  # where proposers of tests are found
+    with running(line, settings, log, port, 900, lambda text: None) as server:
         yield Client(server.url, str(target))

@@ -1,44 +1,72 @@
-"""Negative controls: without the KV move, the mask or the positions, outputs must change."""
+"""Too few blocks and prompts in pieces change nothing; without a part of the method outputs do.
+
+The negative controls: no KV move, no tree mask, no tree positions.
+"""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .serving import Client, Completion
+from .breaking import PARTS
+from .conftest import TOKENS
+from .serving import Client, Plain, serve, tokens
 
 pytestmark = pytest.mark.engine
 COUNT = 6
 
 
 @pytest.fixture(scope="module")
-def answers(
-    target_dir: Path, draft_dir: Path, prompts: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[list[int]]]:
-    folder = tmp_path_factory.mktemp("controls")
-    (folder / "prompts.json").write_text(json.dumps(prompts[:COUNT]))
-    script = Path(__file__).with_name("breaking.py")
-    files = [str(folder / "out.json"), str(folder / "prompts.json")]
-    command = [sys.executable, str(script), str(target_dir), str(draft_dir), *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found: dict[str, list[list[int]]] = json.loads((folder / "out.json").read_text())
-    return found
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that breaks parts of :func:`tight`."""
+    path = tmp_path_factory.mktemp("switch") / "broken"
+    path.write_text("")
+    return path
 
 
-def test_whole_method_is_exact(
-    answers: dict[str, list[list[int]]], plain: tuple[Client, list[Completion]]
+@pytest.fixture(scope="module")
+def tight(target_dir: Path, draft_dir: Path, logs: Path, switch: Path) -> Iterator[Client]:
+    """At most 160 tokens a step; blocks for one long request, or for the start of six short ones.
+
+    Eight trees of 16 nodes leave 24 of the 160, so requests are admitted until blocks run out.
+    """
+    longest = 432 + TOKENS
+    small = ("--max-num-batched-tokens", "160", "--max-num-seqs", "8")
+    few = ("--max-model-len", str(longest), "--num-gpu-blocks-override", str(longest // 32 + 1))
+    wide = {"tree_shape": [8, 8, 8, 8], "nodes": 16, "min_probability": 0}
+    proposer = "tests.engine.breaking_vllm:BreakableLookup"
+    config = {"method": "longspec", "model": str(draft_dir), "proposer": proposer, **wide}
+    env = {"LONGSPEC_BREAK": str(switch), "VLLM_SERVER_DEV_MODE": "1"}  # resets the prefix cache
+    with serve(target_dir, logs / "tight.log", config, *small, *few, **env) as client:
+        yield client
+
+
+def test_chunked_prefill_and_preemption(plain: Plain, tight: Client, prompts: list[str]) -> None:
+    """Long prompts are cut in pieces; short ones grow until blocks lack, are put out and return."""
+    expected = {prompt: answer.tokens for prompt, answer in zip(prompts, plain[1], strict=True)}
+    short = [prompt for prompt in prompts if len(prompt) < 400]
+    before = tight.counter("vllm:num_preemptions_total")
+    for group in (short, [prompt for prompt in prompts if prompt not in short]):
+        found = tight.complete_all(group, 8, max_tokens=TOKENS, temperature=0)
+        assert tokens(found) == [expected[prompt] for prompt in group]
+    assert tight.counter("vllm:num_preemptions_total") > before
+    seeded = {"max_tokens": 16, "temperature": 0.9, "seed": 11}
+    again = [tight.complete_all(prompts[:6], 6, **seeded) for _ in range(2)]
+    assert tokens(again[0]) == tokens(again[1])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_breaking_a_part_changes_the_output(
+    plain: Plain, tight: Client, switch: Path, prompts: list[str], part: str
 ) -> None:
-    expected = [list(completion.tokens[:64]) for completion in plain[1][:COUNT]]
-    assert [tokens[:64] for tokens in answers["none"]] == expected
-
-
-@pytest.mark.parametrize("part", ["kv_move", "mask", "positions"])
-def test_breaking_a_part_changes_the_output(answers: dict[str, list[list[int]]], part: str) -> None:
-    changed = sum(a != b for a, b in zip(answers["none"], answers[part], strict=True))
+    switch.write_text(part)
+    try:
+        found = tight.complete_all(prompts[:COUNT], COUNT, max_tokens=TOKENS, temperature=0)
+    finally:
+        switch.write_text("")
+        tight.forget_prefixes()  # what was broken must not be found again
+    changed = sum(a.tokens != b.tokens for a, b in zip(found, plain[1], strict=False))
     print(f"without {part}: {changed} of {COUNT} outputs differ")
     assert changed >= COUNT // 2

@@ -18,8 +18,9 @@ from eval import speed_bench
 from eval.records import RequestRecord
 
 from .oracle import DEPTH, steps_of
-from .serving import Client, Completion, serve
+from .serving import Client, Plain, serve
 
+pytestmark = pytest.mark.engine
 LENGTH = 48
 QUESTIONS = (
     "Name the parts of a bicycle and what each is for.",
@@ -46,9 +47,7 @@ def records(folder: Path) -> list[RequestRecord]:
 
 
 @pytest.fixture(scope="module")
-def answers(
-    plain: tuple[Client, list[Completion]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def answers(plain: Plain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of stock vLLM's answers: prompt ids and answer ids."""
     client, folder = plain[0], tmp_path_factory.mktemp("truth")
     measured(str(client.http.base_url).rstrip("/"), folder / "plain")
@@ -74,10 +73,8 @@ def oracle(target_dir: Path, answers: Path, logs: Path) -> Iterator[str]:
         "num_speculative_tokens": DEPTH,
     }
     flags = ("--per-request-spec-decode-metrics", "detailed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # where the oracle is found
-        with serve(target_dir, logs / "oracle.log", config, *flags) as client:
-            yield str(client.http.base_url).rstrip("/")
+    with serve(target_dir, logs / "oracle.log", config, *flags) as client:
+        yield str(client.http.base_url).rstrip("/")
 
 
 def test_acceptance_is_the_truth(oracle: str, answers: Path, tmp_path: Path) -> None:

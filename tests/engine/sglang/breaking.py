@@ -1,13 +1,6 @@
-"""A GLIDE proposer that switches parts of the method off, for negative controls.
-
-The server runs in other processes, so the switch is a file: ``LONGSPEC_BREAK`` names it, and it
-says ``mask``, ``positions``, ``kv_move`` or nothing.
-"""
+"""A GLIDE proposer that breaks parts of verification in SGLang, for negative controls."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,15 +11,16 @@ from proposers.base import DraftContext
 from proposers.glide.proposer import GlideProposer
 from proposers.tree import DraftTrees, ancestor_mask, row_positions
 
+from ..breaking import all_before, wanted
+
 MOVE = CPUDevice.move
-PARTS = ("kv_move", "mask", "positions")
 
 
 class BreakableGlide(GlideProposer):
     """GLIDE, and whatever is broken at the moment."""
 
     def propose(self, context: DraftContext) -> DraftTrees:
-        switch(Path(os.environ["LONGSPEC_BREAK"]).read_text().strip())
+        switch(wanted())
         return super().propose(context)
 
 
@@ -35,11 +29,6 @@ def switch(part: str) -> None:
     verify_input.ancestor_mask = all_before if part == "mask" else ancestor_mask
     verify_input.row_positions = row_by_row if part == "positions" else row_positions
     CPUDevice.move = (lambda *args: None) if part == "kv_move" else MOVE  # type: ignore[method-assign,assignment]
-
-
-def all_before(trees: DraftTrees) -> Tensor:
-    """Each row sees all rows before it: a causal mask instead of the tree's."""
-    return ancestor_mask(trees).fill_(True).tril()
 
 
 def row_by_row(trees: DraftTrees, roots: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def plain(target_dir: Path, prompts: list[str], sglang_logs: Path) -> Iterator[C
 
     Its overlapped scheduler applies penalties one token late.
     """
-    flags = ("--max-total-tokens", "16000", "--disable-overlap-schedule")
+    flags = ("--max-total-tokens", "8000", "--disable-overlap-schedule")
     with serve(target_dir, sglang_logs / "plain.log", None, *flags) as client:
         yield client
 
@@ -51,30 +51,6 @@ def expected(plain: Client, prompts: list[str]) -> list[Answer]:
 @pytest.fixture(scope="package")
 def trees(target_dir: Path, draft_dir: Path, sglang_logs: Path) -> Iterator[Client]:
     """Stock SGLang with the plugin."""
-    log, pool = sglang_logs / "trees.log", ("--max-total-tokens", "16000")
+    log, pool = sglang_logs / "trees.log", ("--max-total-tokens", "8000")
     with serve(target_dir, log, draft_dir, *pool, config=TREE) as client:
-        yield client
-
-
-@pytest.fixture(scope="package")
-def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that breaks parts of :func:`tight`."""
-    path = tmp_path_factory.mktemp("switch") / "broken"
-    path.write_text("")
-    return path
-
-
-@pytest.fixture(scope="package")
-def tight(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) -> Iterator[Client]:
-    """Pages of 16, prompts in chunks of 64, requests retracted every few steps."""
-    config = {**TREE, "proposer": "tests.engine.sglang.breaking:BreakableGlide"}
-    flags = ("--page-size", "16", "--chunked-prefill-size", "64", "--max-total-tokens", "6000")
-    env = {
-        "LONGSPEC_BREAK": str(switch),
-        "SGLANG_TEST_RETRACT": "1",
-        "SGLANG_TEST_RETRACT_INTERVAL": "12",
-    }
-    with serve(
-        target_dir, sglang_logs / "tight.log", draft_dir, *flags, config=config, **env
-    ) as client:
         yield client

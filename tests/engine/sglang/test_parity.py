@@ -56,13 +56,17 @@ def offline(target: Path, draft: Path, prompts: list[str]) -> Result:
 
 def test_same_tokens_and_acceptance_length(
     trees: Client,
-    vllm_trees: vllm.Client,
+    speculative: dict[str, object],
     target_dir: Path,
     draft_dir: Path,
     prompts: list[str],
+    sglang_logs: Path,
 ) -> None:
+    prompts = prompts[:4]
+    with vllm.serve(target_dir, sglang_logs / "vllm.log", speculative) as client:
+        vllm_found = on_vllm(client, prompts)
     found = {
-        "vLLM": on_vllm(vllm_trees, prompts),
+        "vLLM": vllm_found,
         "SGLang": on_sglang(trees, prompts),
         "offline": offline(target_dir, draft_dir, prompts),
     }

@@ -18,7 +18,7 @@ from proposers.tree import DraftTrees
 
 from .conftest import ModelMaker
 
-VOCAB, NEW, SAMPLES, BATCH = 8, 3, 16_000, 1_000
+VOCAB, NEW, SAMPLES, BATCH = 8, 3, 12_000, 2_000
 PROMPT = [3, 5, 1, 7]
 
 

@@ -1,0 +1,67 @@
+"""Pages, chunks and retraction change nothing; without a part of the method outputs do.
+
+The negative controls: no KV move, no tree mask, no tree positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..breaking import PARTS
+from .conftest import COUNT, TOKENS, TREE
+from .serving import Answer, Client, serve, tokens
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that breaks parts of :func:`tight`."""
+    path = tmp_path_factory.mktemp("switch") / "broken"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture(scope="module")
+def tight(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) -> Iterator[Client]:
+    """Pages of 16, prompts in chunks of 64, requests retracted every few steps."""
+    config = {**TREE, "proposer": "tests.engine.sglang.breaking:BreakableGlide"}
+    flags = ("--page-size", "16", "--chunked-prefill-size", "64", "--max-total-tokens", "6000")
+    env = {
+        "LONGSPEC_BREAK": str(switch),
+        "SGLANG_TEST_RETRACT": "1",
+        "SGLANG_TEST_RETRACT_INTERVAL": "12",
+    }
+    with serve(
+        target_dir, sglang_logs / "tight.log", draft_dir, *flags, config=config, **env
+    ) as client:
+        yield client
+
+
+def test_pages_chunks_and_retraction(
+    tight: Client, expected: list[Answer], prompts: list[str]
+) -> None:
+    found = tight.generate_all(prompts, 6, TOKENS)
+    assert tokens(found) == tokens(expected)
+    assert tight.counter("sglang:num_retracted_requests_total") > 0
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_breaking_a_part_changes_the_output(
+    tight: Client, switch: Path, expected: list[Answer], prompts: list[str], part: str
+) -> None:
+    """Negative control: without this part the method is not exact."""
+    count = min(COUNT, 6)
+    tight.flush()
+    switch.write_text(part)
+    try:
+        found = tight.generate_all(prompts[:count], 6, TOKENS)
+    finally:
+        switch.write_text("")
+    tight.flush()  # what was broken must not be found again
+    changed = sum(a != b for a, b in zip(tokens(found), tokens(expected), strict=False))
+    print(f"without {part}: {changed} of {count} outputs differ")
+    assert changed >= count // 2

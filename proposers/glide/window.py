@@ -62,17 +62,12 @@ class SelfAttentionWindow:
 
     def update(self, requests: Sequence[Hashable], token_ids: Sequence[np.ndarray]) -> Tensor:
         """Bring rings up to each request's last token; return their slots ``[B]``."""
-        starts = [self._start(*pair) for pair in zip(requests, token_ids, strict=True)]
-        slots = torch.tensor([self.slots[request] for request in requests])
-        new = [tokens[start:] for tokens, start in zip(token_ids, starts, strict=True)]
-        counts = [len(tokens) for tokens in new]
-        positions = [np.arange(start, start + n) for start, n in zip(starts, counts, strict=True)]
-        rows = np.repeat(slots.numpy(), counts), np.concatenate(new), np.concatenate(positions)
+        lacking = [self._lacking(*pair) for pair in zip(requests, token_ids, strict=True)]
         device = self.ring.device
-        parts = (torch.as_tensor(row, device=device).long().split(MOST_ROWS) for row in rows)
-        for part in zip(*parts, strict=True):
-            self._write(*part)
-        return slots.to(device)
+        rows = torch.from_numpy(np.concatenate(lacking, axis=1)).to(device)
+        for first in range(0, rows.shape[1], MOST_ROWS):
+            self._write(*rows[:, first : first + MOST_ROWS].unbind())
+        return torch.tensor([self.slots[request] for request in requests], device=device)
 
     def entries(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """K and V of the rings, ``[B, kv_heads, capacity + scratch, head_dim]`` each.
@@ -94,8 +89,8 @@ class SelfAttentionWindow:
         index = torch.arange(self.capacity, device=lengths.device)
         return last - (last - index) % self.capacity
 
-    def _start(self, request: Hashable, tokens: np.ndarray) -> int:
-        """The first token that the request's ring lacks."""
+    def _lacking(self, request: Hashable, tokens: np.ndarray) -> np.ndarray:
+        """``[3, n]`` slot, token and position of all that the request's ring lacks."""
         if request not in self.slots:
             if not self.free:
                 self._grow()
@@ -103,7 +98,10 @@ class SelfAttentionWindow:
         known, length = self.lengths.get(request, 0), len(tokens)
         self.lengths[request] = length
         # a shorter text than before is another text; recompute all of it
-        return max(length - self.capacity, known if known <= length else 0)
+        start = max(length - self.capacity, known if known <= length else 0)
+        rows = np.empty((3, length - start), np.int64)
+        rows[0], rows[1], rows[2] = self.slots[request], tokens[start:], np.arange(start, length)
+        return rows
 
     def _write(self, slots: Tensor, ids: Tensor, positions: Tensor) -> None:
         """Fill entries with tokens ``[n]`` at ``positions`` of the rings ``slots``."""

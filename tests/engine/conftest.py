@@ -34,6 +34,14 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
 
 
+@pytest.fixture(scope="module")
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that breaks parts of a server (:mod:`.breaking`)."""
+    path = tmp_path_factory.mktemp("switch") / "broken"
+    path.write_text("")
+    return path
+
+
 @pytest.fixture(scope="session")
 def plain(target_dir: Path, prompts: list[str], logs: Path) -> Iterator[Plain]:
     """Stock vLLM without speculation, and its greedy answers."""

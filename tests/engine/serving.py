@@ -75,6 +75,10 @@ def tokens(completions: Sequence[Completion]) -> list[tuple[int, ...]]:
     return [completion.tokens for completion in completions]
 
 
+def accepted(client: Client) -> float:
+    return client.counter("vllm:spec_decode_num_accepted_tokens_total")
+
+
 @contextmanager
 def serve(
     target: Path, log: Path, speculative: dict[str, Any] | None = None, *flags: str, **env: str

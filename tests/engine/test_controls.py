@@ -12,18 +12,10 @@ import pytest
 
 from .breaking import PARTS
 from .conftest import TOKENS
-from .serving import Client, Plain, serve, tokens
+from .serving import Client, Plain, accepted, serve, tokens
 
 pytestmark = pytest.mark.engine
 COUNT = 6
-
-
-@pytest.fixture(scope="module")
-def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that breaks parts of :func:`tight`."""
-    path = tmp_path_factory.mktemp("switch") / "broken"
-    path.write_text("")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +39,13 @@ def test_chunked_prefill_and_preemption(plain: Plain, tight: Client, prompts: li
     """Long prompts are cut in pieces; short ones grow until blocks lack, are put out and return."""
     expected = {prompt: answer.tokens for prompt, answer in zip(prompts, plain[1], strict=True)}
     short = [prompt for prompt in prompts if len(prompt) < 400]
-    before = tight.counter("vllm:num_preemptions_total")
+    before = accepted(tight), tight.counter("vllm:num_preemptions_total")
     for group in (short, [prompt for prompt in prompts if prompt not in short]):
         found = tight.complete_all(group, 8, max_tokens=TOKENS, temperature=0)
         assert tokens(found) == [expected[prompt] for prompt in group]
-    assert tight.counter("vllm:num_preemptions_total") > before
+    assert tight.counter("vllm:num_preemptions_total") > before[1]
+    generated = sum(len(answer) for answer in expected.values())
+    assert accepted(tight) - before[0] > generated / 4
     seeded = {"max_tokens": 16, "temperature": 0.9, "seed": 11}
     again = [tight.complete_all(prompts[:6], 6, **seeded) for _ in range(2)]
     assert tokens(again[0]) == tokens(again[1])

@@ -9,13 +9,9 @@ from typing import Any
 import pytest
 
 from .conftest import TOKENS
-from .serving import Client, Completion, Plain, tokens
+from .serving import Client, Completion, Plain, accepted, tokens
 
 pytestmark = pytest.mark.engine
-
-
-def accepted(client: Client) -> float:
-    return client.counter("vllm:spec_decode_num_accepted_tokens_total")
 
 
 def test_concurrent_requests(plain: Plain, trees: Client, prompts: list[str]) -> None:

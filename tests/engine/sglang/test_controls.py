@@ -18,14 +18,6 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that breaks parts of :func:`tight`."""
-    path = tmp_path_factory.mktemp("switch") / "broken"
-    path.write_text("")
-    return path
-
-
-@pytest.fixture(scope="module")
 def tight(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) -> Iterator[Client]:
     """Pages of 16, prompts in chunks of 64, requests retracted every few steps."""
     config = {**TREE, "proposer": "tests.engine.sglang.breaking:BreakableGlide"}

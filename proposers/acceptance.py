@@ -46,10 +46,13 @@ class DrawNext(Protocol):
         ...
 
 
-def walk(trees: DraftTrees, draw: DrawNext) -> Walk:
-    """Walk down all trees of a batch at once, drawing only at rows that are visited."""
+def walk(trees: DraftTrees, draw: DrawNext, static: bool = False) -> Walk:
+    """Walk down all trees of a batch at once, drawing only at rows that are visited.
+
+    ``static``: ``D`` is ``trees.levels``, and nothing is read back from the device.
+    """
     batch, device = trees.batch_size, trees.tokens.device
-    depth = int(trees.depths[trees.valid()].max()) if bool((trees.sizes > 0).any()) else 0
+    depth = trees.levels if static else _deepest(trees)
     tokens = torch.full((batch, depth + 1), -1, dtype=torch.int64, device=device)
     rows = torch.full_like(tokens, -1)
     row = torch.zeros(batch, dtype=torch.int64, device=device)
@@ -60,10 +63,14 @@ def walk(trees: DraftTrees, draw: DrawNext) -> Walk:
         rows[:, level] = torch.where(active, row, -1)
         found, child = _matching_child(trees, row, drawn)
         active = active & found
-        if not bool(active.any()):
+        if not static and not bool(active.any()):
             break
         row = torch.where(active, child, row)
     return Walk(tokens, rows, (tokens >= 0).sum(1) - 1)
+
+
+def _deepest(trees: DraftTrees) -> int:
+    return int(trees.depths[trees.valid()].max()) if bool((trees.sizes > 0).any()) else 0
 
 
 def _matching_child(trees: DraftTrees, row: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,10 +80,15 @@ def _matching_child(trees: DraftTrees, row: Tensor, token: Tensor) -> tuple[Tens
     return match.any(1), match.to(torch.int8).argmax(1) + 1
 
 
-def greedy_walk(trees: DraftTrees, next_tokens: Tensor) -> Walk:
+def greedy_walk(trees: DraftTrees, next_tokens: Tensor, static: bool = False) -> Walk:
     """The walk when every row's next token is known.
 
     Args:
         next_tokens: ``[B, N + 1]`` the target's argmax (or its draw) at every row.
+        static: as in :func:`walk`.
     """
-    return walk(trees, lambda rows, active, depth: next_tokens.gather(1, rows[:, None]).squeeze(1))
+
+    def look_up(rows: Tensor, active: Tensor, depth: int) -> Tensor:
+        return next_tokens.gather(1, rows[:, None]).squeeze(1)
+
+    return walk(trees, look_up, static)

@@ -2,19 +2,23 @@
 
 Nothing here knows an engine. An adapter (or the offline engine) builds a :class:`TargetModel` once
 and a :class:`DraftContext` per step; a proposer answers with :class:`~proposers.tree.DraftTrees`.
+All that changes from step to step is in tensors, so a step can run ahead of the host or be captured
+in a graph; what a proposer keeps of a request it keeps by *slot*, a row that is the request's own
+as long as it lives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from .tree import DraftTrees
+from .tree import DraftTrees, from_parents
 
 
 @dataclass(frozen=True)
@@ -64,52 +68,134 @@ class TargetKV(Protocol):
 
 @dataclass(frozen=True)
 class DraftContext:
-    """One drafting step for ``B`` requests.
+    """One drafting step for ``B`` requests; all tensors lie on the target's device.
 
     Attributes:
-        request_ids: stable names, so that a proposer may keep what it can always recompute.
-        token_ids: per request its verified token ids, a 1-d int array; the last one is the root,
+        slots: ``[B]`` int64, each request's slot: its own until it ends, then another's.
+        token_ids: ``[R, L]`` token ids in any integer type, one line a request.
+        rows: ``[B]`` int64, each request's line of ``token_ids``.
+        lengths: ``[B]`` int64, how many tokens of its line are known. The last of them is the root,
             which the target has drawn but not yet seen.
+        num_new: ``[B]`` int64, how many of them came since the request was last drafted.
+        most_new: the most that ``num_new`` can be, as the host knows it.
         hidden_states: ``[B, H]`` the target's last hidden state (after the final norm) at the token
             before the root, or None where the engine has none.
         target_kv: the target's last-layer KV of all tokens before the root.
-        budgets: ``[B]`` int64, the most nodes each tree may have (at least 1).
+        budgets: ``[B]`` int64, the most nodes each tree may have; none where it is 0. Trees are cut
+            to it in any case; who heeds it chooses the nodes.
+        static: nothing may be read back from the device: the host runs ahead of it, or the step is
+            captured in a graph. Shapes then depend on options alone.
     """
 
-    request_ids: Sequence[Hashable]
-    token_ids: Sequence[np.ndarray]
+    slots: Tensor
+    token_ids: Tensor
+    rows: Tensor
+    lengths: Tensor
+    num_new: Tensor
+    most_new: int
     hidden_states: Tensor | None
     target_kv: TargetKV
     budgets: Tensor
+    static: bool = False
+
+    def roots(self) -> Tensor:
+        """``[B]`` int64 the roots' tokens."""
+        return self.token_ids[self.rows, self.lengths - 1].long()
+
+    def recent(self, count: int) -> tuple[Tensor, Tensor]:
+        """The last ``count`` known tokens and their positions, ``[B, count]`` int64 each.
+
+        A shorter request has its first token again in front.
+        """
+        back = torch.arange(1 - count, 1, device=self.lengths.device)
+        positions = (self.lengths[:, None] - 1 + back).clamp(min=0)
+        return self.token_ids[self.rows[:, None], positions].long(), positions
+
+    def lines(self) -> Tensor:
+        """``[B, L]`` each request's line; up to the longest request where that may be read."""
+        width = self.token_ids.shape[1] if self.static else int(self.lengths.max())
+        return self.token_ids[self.rows, :width]
+
+    def part(self, index: Sequence[int] | Tensor) -> DraftContext:
+        """The requests in ``index``, as :meth:`Proposer.start` is given them (``target_kv`` is
+        still that of all)."""
+        pick = torch.as_tensor(index, dtype=torch.int64).to(self.slots.device)
+        fields = {name: getattr(self, name)[pick] for name in _BY_REQUEST}
+        hidden = None if self.hidden_states is None else self.hidden_states[pick]
+        return replace(self, **fields, hidden_states=hidden)
 
 
-@runtime_checkable
-class Proposer(Protocol):
+_BY_REQUEST = ("slots", "rows", "lengths", "num_new", "budgets")
+
+
+class Proposer:
     """A drafting method. Any deterministic proposal keeps the output exact.
 
     A class is built as ``ProposerClass(draft_dir, options)``, so that a bad draft or option is
     refused before the target loads; ``bind`` follows once, when the target's weights are there.
+
+    Attributes:
+        max_nodes: the most nodes of a tree that :meth:`propose` returns.
+        max_depth: the most levels of such a tree.
+        host: :meth:`propose` reads the device (:class:`HostProposer`), so it is never captured, and
+            the host waits for it.
     """
 
     max_nodes: int
-    """The most nodes of a tree that :meth:`propose` returns."""
     max_depth: int
-    """The most levels of such a tree."""
+    host = False
 
-    def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None: ...
+    def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
+        raise NotImplementedError
 
     def check_target(self, shape: TargetShape) -> None:
         """Raise ValueError, in one line, if this draft does not fit the target."""
-        ...
 
-    def bind(self, target: TargetModel) -> None:
-        """Take the target's weights; called once, before :meth:`propose`."""
-        ...
+    def bind(self, target: TargetModel, requests: int = 1) -> None:
+        """Take the target's weights; called once, before all below.
+
+        Args:
+            requests: how many slots to make room for at once. More may come up in :meth:`start`
+                unless steps are static.
+        """
+
+    def start(self, context: DraftContext) -> None:
+        """The requests of ``context`` are drafted for the first time in their slots, or for the
+        first time after a pause: make what is kept of them. Called before :meth:`propose`, outside
+        of graphs."""
 
     def propose(self, context: DraftContext) -> DraftTrees:
-        """Draft one tree per request, no larger than ``context.budgets``."""
-        ...
+        """Draft one tree per request."""
+        raise NotImplementedError
 
-    def forget(self, request_id: Hashable) -> None:
-        """Drop what is kept for a request that has ended."""
-        ...
+
+class HostProposer(Proposer):
+    """The base of proposers that draft in Python: a method :meth:`draft` is all that they need.
+
+    Token ids are read from the device at every step, which an engine on a GPU has to wait for.
+    """
+
+    host = True
+
+    def draft(self, tokens: np.ndarray, budget: int) -> tuple[list[int], list[int]]:
+        """Draft one tree.
+
+        Args:
+            tokens: ``[n]`` int64 known tokens of one request, the root last.
+            budget: the most nodes (at least 1).
+
+        Returns:
+            tokens and parents of the nodes, parents first; -1 is the root.
+        """
+        raise NotImplementedError
+
+    def propose(self, context: DraftContext) -> DraftTrees:
+        lengths, budgets = context.lengths.tolist(), context.budgets.tolist()
+        width = max(lengths, default=0)
+        lines = context.token_ids[context.rows, :width].cpu().numpy().astype(np.int64)
+        drafts = [
+            self.draft(line[:length], budget) if budget > 0 else ([], [])
+            for line, length, budget in zip(lines, lengths, budgets, strict=True)
+        ]
+        trees = from_parents([tokens for tokens, _ in drafts], [above for _, above in drafts])
+        return trees.to(context.slots.device)

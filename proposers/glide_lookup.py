@@ -13,25 +13,24 @@ GLIDE alone 2.07, 8 nodes of each 2.61, competing at one half a token 2.71, at `
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from .base import DraftContext, TargetModel, TargetShape
+from .base import DraftContext, Proposer, TargetModel, TargetShape
 from .glide.proposer import GlideProposer
 from .growth import MAX_NODES
-from .prompt_lookup import PromptLookupProposer, match_ends
-from .tree import DraftTrees, merge, prune
+from .prompt_lookup import PromptLookupProposer, laid_out
+from .tree import DraftTrees, join, prune
 
 LOOKUP_OPTIONS = {"lookup_shape": "tree_shape", "max_ngram": "max_ngram", "min_ngram": "min_ngram"}
 DEFAULTS = {"lookup_shape": [1, 1, 1, 1, 1], "min_ngram": 2}
 
 
-class GlideLookupProposer:
+class GlideLookupProposer(Proposer):
     """Both proposers' trees, merged.
 
     Options: those of ``glide``, and ``lookup_shape`` (branches, then depth, as ``tree_shape`` of
@@ -56,40 +55,23 @@ class GlideLookupProposer:
     def check_target(self, shape: TargetShape) -> None:
         self.glide.check_target(shape)
 
-    def bind(self, target: TargetModel) -> None:
-        self.glide.bind(target)
+    def bind(self, target: TargetModel, requests: int = 1) -> None:
+        self.glide.bind(target, requests)
 
-    def forget(self, request_id: Hashable) -> None:
-        self.glide.forget(request_id)
+    def start(self, context: DraftContext) -> None:
+        self.glide.start(context)
 
     def propose(self, context: DraftContext) -> DraftTrees:
         whole = torch.full_like(context.budgets, max(self.glide.max_nodes, self.lookup.max_nodes))
         ample = replace(context, budgets=whole)
-        found = self._trusted(self.lookup.propose(ample), context)
-        trees = merge(self.glide.propose(ample), found)
+        both = join(self.glide.propose(ample), self._trusted(ample)).raised()
         budgets = context.budgets.clamp(max=self.max_nodes)
-        if bool((trees.sizes <= budgets).all()):
-            return trees
-        return prune(_falling(trees), budgets)
+        return prune(both, budgets, width=self.max_nodes if context.static else None)
 
-    def _trusted(self, found: DraftTrees, context: DraftContext) -> DraftTrees:
+    def _trusted(self, context: DraftContext) -> DraftTrees:
         """Looked-up trees with the scores of this module's docstring."""
-        agreed = torch.tensor([[self._agreement(tokens)] for tokens in context.token_ids])
-        return replace(found, log_probs=(agreed / (agreed + found.depths)).log())
-
-    def _agreement(self, tokens: np.ndarray) -> int:
-        """The longest n-gram at the end of ``tokens`` that occurs before; at least 1."""
-        return next((n for n in self.lookup.ngrams if len(match_ends(tokens, n))), 1)
-
-
-def _falling(trees: DraftTrees) -> DraftTrees:
-    """Each node at least as likely as its children, so that pruning keeps whole paths.
-
-    A path that both proposers found has GLIDE's score, its looked-up end the lookup's.
-    """
-    scores = trees.log_probs.tolist()
-    for row, parents in zip(scores, trees.parents.tolist(), strict=True):
-        for node in reversed(range(len(row))):  # padding has no parent
-            if parents[node] >= 0:
-                row[parents[node]] = max(row[parents[node]], row[node])
-    return replace(trees, log_probs=torch.tensor(scores))
+        found = self.lookup.look_up(context)
+        trees, keep = laid_out(found)
+        agreed = found.agreed[:, None]
+        scores = (agreed / (agreed + trees.depths)).log()
+        return replace(trees, log_probs=scores.masked_fill(~keep, float("-inf")))

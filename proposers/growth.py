@@ -24,12 +24,14 @@ class Frontier:
         nodes: ``[B, W]`` node indices, -1 for the root.
         origins: ``[B, W]`` which row of the frontier before each row grew from.
         depth: depth of these rows, 0 for the root.
+        first: the first of ``nodes``, the same for all requests; the others follow it.
     """
 
     tokens: Tensor
     nodes: Tensor
     origins: Tensor
     depth: int
+    first: int
 
 
 class DraftStep(Protocol):
@@ -46,6 +48,7 @@ def grow(
     step: DraftStep,
     min_log_prob: float = float("-inf"),
     nodes: int | None = None,
+    static: bool = False,
 ) -> DraftTrees:
     """Grow one tree per request.
 
@@ -60,10 +63,13 @@ def grow(
             descendants can only be less likely), which saves the draft forwards below.
         nodes: how many of the likeliest nodes will be kept, if not all; growth ends as well where
             no path of any request can still come among them.
+        static: all levels are grown, and nothing is read back from the device.
     """
     batch, device = root_tokens.shape[0], root_tokens.device
     root = torch.full((batch, 1), -1, device=device)
-    frontier = Frontier(root_tokens[:, None], root, root + 1, 0)
+    frontier = Frontier(root_tokens[:, None], root, root + 1, 0, -1)
+    least = float("-inf") if static else min_log_prob
+    nodes = None if static else nodes
     scores = torch.zeros(batch, 1, device=device)
     levels: list[tuple[Tensor, Tensor, Tensor]] = []
     leading = scores[:, :0]  # the best of all levels so far, at most ``nodes``
@@ -72,7 +78,7 @@ def grow(
         log_probs, tokens = step(frontier, width)
         totals = (scores[:, :, None] + log_probs.float()).flatten(1)
         scores, best = totals.topk(min(width, totals.shape[1]), dim=1)
-        if levels and min_log_prob > float("-inf") and float(scores.max()) < min_log_prob:
+        if levels and least > float("-inf") and float(scores.max()) < least:
             break
         origins = best // log_probs.shape[2]
         parents = frontier.nodes.gather(1, origins)
@@ -84,8 +90,8 @@ def grow(
             if leading.shape[1] == nodes and bool((scores[:, 0] <= leading[:, -1]).all()):
                 break
         places = torch.arange(placed, placed + best.shape[1], device=device).expand(batch, -1)
+        frontier = Frontier(chosen, places, origins, frontier.depth + 1, placed)
         placed += best.shape[1]
-        frontier = Frontier(chosen, places, origins, frontier.depth + 1)
     return _assemble(levels, batch)
 
 
@@ -93,7 +99,7 @@ def _assemble(levels: list[tuple[Tensor, Tensor, Tensor]], batch: int) -> DraftT
     tokens, parents, scores = (torch.cat(part, dim=1) for part in zip(*levels, strict=True))
     depths = [torch.full_like(level[0], d + 1) for d, level in enumerate(levels)]
     sizes = torch.full((batch,), tokens.shape[1], device=tokens.device)
-    return DraftTrees(tokens, parents, torch.cat(depths, dim=1), scores, sizes)
+    return DraftTrees(tokens, parents, torch.cat(depths, dim=1), scores, sizes, len(levels))
 
 
 def check_shape(shape: Sequence[int], max_nodes: int = MAX_NODES) -> tuple[int, ...]:

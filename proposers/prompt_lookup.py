@@ -8,22 +8,25 @@ that quote a long context.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from .base import DraftContext, TargetModel, TargetShape
+from .base import DraftContext, Proposer
 from .growth import check_shape
-from .tree import DraftTrees, from_parents
+from .lookup import Continuations, continuations
+from .tree import DraftTrees, select
 
 TOKEN_PROBABILITY = 0.5
 """What a looked-up token is held for when branches compete for room in a tree."""
 OPTIONS = {"tree_shape": [2, 2, 2, 2], "max_ngram": 4, "min_ngram": 2}
 
 
-class PromptLookupProposer:
+class PromptLookupProposer(Proposer):
     """Branches found in the request's own tokens.
 
     ``tree_shape`` gives the branches (its first level), the depth (its length) and the budget (its
@@ -46,66 +49,44 @@ class PromptLookupProposer:
                 " expected 1 <= min_ngram <= max_ngram"
             )
 
-    def check_target(self, shape: TargetShape) -> None:
-        """Every target will do."""
-
-    def bind(self, target: TargetModel) -> None:
-        """Nothing of the target is needed."""
-
-    def forget(self, request_id: Hashable) -> None:
-        """Nothing is kept."""
-
     def propose(self, context: DraftContext) -> DraftTrees:
-        budgets = context.budgets.tolist()
-        grown = [
-            _merge(self._continuations(tokens), min(self.max_nodes, int(budget)))
-            for tokens, budget in zip(context.token_ids, budgets, strict=True)
-        ]
-        tokens, parents = [one[0] for one in grown], [one[1] for one in grown]
-        return from_parents(tokens, parents, [_scores(row) for row in parents])
+        trees, keep = laid_out(self.look_up(context))
+        first = torch.cumsum(keep, dim=1) <= context.budgets.clamp(max=self.max_nodes)[:, None]
+        width = min(self.max_nodes, trees.max_nodes) if context.static else None
+        return select(trees, keep & first, width)
 
-    def _continuations(self, tokens: np.ndarray) -> list[list[int]]:
-        """Up to ``branches`` distinct continuations, longest match first, then latest."""
-        found: list[list[int]] = []
-        for n in self.ngrams:
-            for end in match_ends(tokens, n)[::-1]:
-                continuation = tokens[end : end + self.max_depth].tolist()
-                if not any(known[: len(continuation)] == continuation for known in found):
-                    found.append(continuation)
-                if len(found) == self.branches:
-                    return found
-        return found
+    def look_up(self, context: DraftContext) -> Continuations:
+        return continuations(context, self.ngrams, self.branches, self.max_depth)
 
 
-def match_ends(tokens: np.ndarray, n: int) -> np.ndarray:
-    """Ends of earlier occurrences of the last ``n`` tokens, ascending (1-d int array)."""
-    if len(tokens) <= n:
-        return np.empty(0, dtype=np.int64)
-    hit = tokens[n - 1 : -1] == tokens[-1]
-    for back in range(2, n + 1):
-        hit &= tokens[n - back : len(tokens) - back] == tokens[-back]
-    return np.flatnonzero(hit) + n
+def laid_out(found: Continuations) -> tuple[DraftTrees, Tensor]:
+    """All tokens of all continuations in breadth-first order, and which of them are nodes.
+
+    A token whose path an earlier continuation has is none: the nodes below it hang on the other's.
+    """
+    batch, count, depth = found.tokens.shape
+    device = found.tokens.device
+    level = torch.arange(depth, device=device)
+    own = torch.arange(count, device=device)
+    known = level < found.sizes[:, :, None]
+    same = found.tokens[:, :, None] == found.tokens[:, None]
+    same = (same & known[:, None]).to(torch.int8).cumprod(3)
+    holder = same.argmax(2)  # [B, C, D] the first continuation that has this path
+    keep = known & (holder == own[:, None])
+    parents = F.pad(holder[:, :, :-1] + level[:-1] * count, (1, 0), value=-1)
+    scores = (level + 1) * math.log(TOKEN_PROBABILITY)
+    depths = (level + 1).repeat_interleave(count).expand(batch, -1)
+    trees = DraftTrees(
+        _by_level(found.tokens),
+        _by_level(parents),
+        depths,
+        scores.float().repeat_interleave(count).expand(batch, -1),
+        torch.full((batch,), count * depth, device=device),
+        depth,
+    )
+    return trees, _by_level(keep)
 
 
-def _scores(parents: list[int]) -> list[float]:
-    """Cumulative log-probability, at :data:`TOKEN_PROBABILITY` a token."""
-    scores: list[float] = []
-    for parent in parents:
-        above = scores[parent] if parent >= 0 else 0.0
-        scores.append(above + math.log(TOKEN_PROBABILITY))
-    return scores
-
-
-def _merge(continuations: list[list[int]], budget: int) -> tuple[list[int], list[int]]:
-    """Merge continuations into one breadth-first tree of at most ``budget`` nodes."""
-    tokens: list[int] = []
-    parents: list[int] = []
-    node_of: dict[tuple[int, ...], int] = {(): -1}
-    for depth in range(max(map(len, continuations), default=0)):
-        for path in (tuple(c[: depth + 1]) for c in continuations if len(c) > depth):
-            if path in node_of or path[:-1] not in node_of or len(tokens) == budget:
-                continue
-            node_of[path] = len(tokens)
-            tokens.append(path[-1])
-            parents.append(node_of[path[:-1]])
-    return tokens, parents
+def _by_level(part: Tensor) -> Tensor:
+    """``[B, C, D]`` to ``[B, D * C]``."""
+    return part.transpose(1, 2).flatten(1)

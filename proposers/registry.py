@@ -38,8 +38,9 @@ def load_proposer(name: str) -> type[Proposer]:
         found = getattr(import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"proposer={name!r} cannot be imported: {error}") from error
-    if missing := [method for method in ("propose", "bind") if not hasattr(found, method)]:
+    methods = ("propose", "bind", "start")
+    if missing := [method for method in methods if not hasattr(found, method)]:
         raise ValueError(
-            f"proposer={name!r} lacks {', '.join(missing)}; see proposers.base.Proposer"
+            f"proposer={name!r} lacks {', '.join(missing)}; derive it from proposers.base.Proposer"
         )
     return found

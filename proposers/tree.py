@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class DraftTrees:
         depths: ``[B, N]`` int64, 1 for children of the root.
         log_probs: ``[B, N]`` float32, cumulative log-probability along the path.
         sizes: ``[B]`` int64, how many nodes of each row are real.
+        levels: no node is deeper, as the host knows without a look at ``depths``.
     """
 
     tokens: Tensor
@@ -34,6 +35,7 @@ class DraftTrees:
     depths: Tensor
     log_probs: Tensor
     sizes: Tensor
+    levels: int
 
     @property
     def batch_size(self) -> int:
@@ -54,11 +56,11 @@ class DraftTrees:
     def rows(self, index: Sequence[int] | Tensor) -> DraftTrees:
         """The trees of the requests in ``index`` (``[B']``)."""
         pick = torch.as_tensor(index, dtype=torch.int64, device=self.tokens.device)
-        return DraftTrees(*(getattr(self, f)[pick] for f in _FIELDS))
+        return replace(self, **{f: getattr(self, f)[pick] for f in _FIELDS})
 
     def to(self, device: torch.device) -> DraftTrees:
         """The same trees on another device."""
-        return DraftTrees(*(getattr(self, f).to(device) for f in _FIELDS))
+        return replace(self, **{f: getattr(self, f).to(device) for f in _FIELDS})
 
     def token_lists(self) -> list[list[int]]:
         """The real tokens of each tree in breadth-first order."""
@@ -96,6 +98,7 @@ def from_parents(
         pad(depths, 1, torch.int64),
         pad(scores, 0.0, torch.float32),
         torch.tensor(size, dtype=torch.int64),
+        max((max(row) for row in depths if row), default=0),
     )
 
 
@@ -121,10 +124,10 @@ def ancestor_mask(trees: DraftTrees) -> Tensor:
     """
     batch, nodes = trees.tokens.shape
     device = trees.tokens.device
-    up = torch.cat([torch.zeros(batch, 1, dtype=torch.int64, device=device), trees.parents + 1], 1)
+    up = torch.cat([trees.parents.new_zeros(batch, 1), trees.parents + 1], 1)
     mask = torch.eye(nodes + 1, dtype=torch.bool, device=device).repeat(batch, 1, 1)
     row = up
-    for _ in range(_max_depth(trees)):
+    for _ in range(trees.levels):
         mask.scatter_(2, row[:, :, None], True)
         row = up.gather(1, row)
     mask[:, :, 0] = True
@@ -137,72 +140,125 @@ def row_positions(trees: DraftTrees, root_positions: Tensor) -> Tensor:
     return torch.cat([root, root + trees.depths], dim=1)
 
 
-def _max_depth(trees: DraftTrees) -> int:
-    return int(trees.depths.max()) if trees.depths.numel() else 0
-
-
-def select(trees: DraftTrees, keep: Tensor) -> DraftTrees:
+def select(trees: DraftTrees, keep: Tensor, width: int | None = None) -> DraftTrees:
     """Keep a subset of nodes, closed under parents, and renumber.
 
     Args:
         keep: ``[B, N]`` bool; a kept node's parent must be kept (not checked).
+        width: columns of the answer, at least as many as are kept; None: those of the largest
+            tree, for which the device is read.
     """
     keep = keep & trees.valid()
     sizes = keep.sum(1)
     order = torch.sort((~keep).to(torch.int8), dim=1, stable=True).indices
-    order = order[:, : int(sizes.max()) if sizes.numel() else 0]
+    if width is None:
+        width = int(sizes.max()) if sizes.numel() else 0
+    order = order[:, :width]
     new_index = torch.cumsum(keep, dim=1) - 1
     parents = trees.parents.gather(1, order)
     moved = torch.where(parents < 0, parents, new_index.gather(1, parents.clamp(min=0)))
-    return DraftTrees(
-        trees.tokens.gather(1, order),
-        moved,
-        trees.depths.gather(1, order),
-        trees.log_probs.gather(1, order),
-        sizes,
+    return replace(
+        trees,
+        tokens=trees.tokens.gather(1, order),
+        parents=moved,
+        depths=trees.depths.gather(1, order),
+        log_probs=trees.log_probs.gather(1, order),
+        sizes=sizes,
     )
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The nodes of two trees side by side, ``[B, N1 + N2]``, before any is left out.
+
+    Attributes:
+        trees: the second tree's nodes behind the first's; ``sizes`` count all of them.
+        keep: ``[B, N1 + N2]`` bool, False for padding and for what the first tree holds already.
+        places: ``[B, N2]`` the node that stands for each of the second tree's.
+    """
+
+    trees: DraftTrees
+    keep: Tensor
+    places: Tensor
+
+    def raised(self) -> DraftTrees:
+        """Each node as likely as the likeliest node below it that only the second tree has, so
+        that pruning keeps whole paths; what is not to be kept has no likelihood."""
+        trees, first = self.trees, self.keep.shape[1] - self.places.shape[1]
+        scores = trees.log_probs.masked_fill(~self.keep, float("-inf"))
+        new = scores[:, first:]
+        above = torch.cat([self.places.new_full((len(new), 1), -1), trees.parents], 1) + 1
+        padded = torch.cat([scores[:, :1], scores], 1)  # in front: the root, of no account
+        at = self.places + 1
+        for _ in range(trees.levels - 1):
+            at = above.gather(1, at)
+            padded.scatter_reduce_(1, at, new, "amax")
+        return replace(trees, log_probs=padded[:, 1:])
+
+
+def join(first: DraftTrees, second: DraftTrees) -> Joined:
+    """Put two trees of each request into one. Shapes depend on the shapes of both alone.
+
+    Parents still come before their children, though not all nodes of a level before the next.
+    """
+    batch, (n, m) = first.batch_size, (first.max_nodes, second.max_nodes)
+    known, at = _same_paths(first, second).max(1)
+    places = torch.where(known, at - 1, n + torch.arange(m, device=at.device))
+    parents = second.parents
+    if m:
+        moved = places.gather(1, parents.clamp(min=0))
+        parents = torch.where(parents < 0, parents, moved)
+    sizes = torch.full_like(first.sizes, n + m)
+    both = DraftTrees(
+        torch.cat([first.tokens, second.tokens], 1),
+        torch.cat([first.parents, parents], 1),
+        torch.cat([first.depths, second.depths], 1),
+        torch.cat([first.log_probs, second.log_probs], 1),
+        sizes.expand(batch),
+        max(first.levels, second.levels),
+    )
+    return Joined(both, torch.cat([first.valid(), second.valid() & ~known], 1), places)
+
+
+def _same_paths(first: DraftTrees, second: DraftTrees) -> Tensor:
+    """``[B, 1 + N1, N2]`` bool: the paths to both carry the same tokens; row 0 is the root."""
+    nodes = first.tokens[:, :, None] == second.tokens[:, None]
+    nodes &= first.valid()[:, :, None] & second.valid()[:, None]
+    same = F.pad(nodes, (1, 0, 1, 0))
+    same[:, 0, 0] = True  # the root is the root
+    rows = (first.parents + 1)[:, :, None].expand(-1, -1, same.shape[2])
+    columns = (second.parents + 1)[:, None].expand(-1, first.max_nodes, -1)
+    for _ in range(min(first.levels, second.levels)):
+        same[:, 1:, 1:] = nodes & same.gather(1, rows).gather(2, columns)
+    return same[:, :, 1:]
 
 
 def merge(first: DraftTrees, second: DraftTrees) -> DraftTrees:
     """One tree per request that holds the paths of both; shared beginnings are stored once.
 
-    Nodes of ``first`` keep their places, new ones of ``second`` follow, so parents still come
-    before children. A shared node keeps the score of ``first``.
+    Nodes of ``first`` keep their places, new ones of ``second`` follow; a shared node keeps the
+    score of ``first``.
     """
-    parts: list[list[list[Any]]] = [[], [], []]
-    for b in range(first.batch_size):
-        tokens, parents, scores = _lists(first, b)
-        node_of = {pair: node for node, pair in enumerate(zip(parents, tokens, strict=True))}
-        place = {-1: -1}
-        for node, (token, parent, score) in enumerate(zip(*_lists(second, b), strict=True)):
-            pair = (place[parent], token)
-            if pair not in node_of:
-                node_of[pair] = len(tokens)
-                tokens.append(token)
-                parents.append(pair[0])
-                scores.append(score)
-            place[node] = node_of[pair]
-        for part, row in zip(parts, (tokens, parents, scores), strict=True):
-            part.append(row)
-    return from_parents(*parts)
+    joined = join(first, second)
+    return select(joined.trees, joined.keep)
 
 
-def _lists(trees: DraftTrees, b: int) -> tuple[list[Any], list[Any], list[Any]]:
-    size = int(trees.sizes[b])
-    rows = (trees.tokens, trees.parents, trees.log_probs)
-    tokens, parents, scores = (part[b, :size].tolist() for part in rows)
-    return tokens, parents, scores
-
-
-def prune(trees: DraftTrees, budgets: Tensor, min_log_prob: float = float("-inf")) -> DraftTrees:
+def prune(
+    trees: DraftTrees,
+    budgets: Tensor,
+    min_log_prob: float = float("-inf"),
+    width: int | None = None,
+) -> DraftTrees:
     """The ``budgets[b]`` likeliest nodes of each tree, none under ``min_log_prob``.
 
     Path probability never grows with depth and ties keep breadth-first order, so the best nodes are
-    closed under parents: this is the tree of greatest expected acceptance of that size.
+    closed under parents: this is the tree of greatest expected acceptance of that size. Nodes of no
+    likelihood are never kept. ``width`` as in :func:`select`.
     """
     scores = trees.log_probs.masked_fill(~trees.valid(), float("-inf"))
     order = torch.sort(scores, dim=1, descending=True, stable=True).indices
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
-    return select(trees, (rank < budgets.to(rank)[:, None]) & (scores >= min_log_prob))
+    likely = scores >= max(min_log_prob, torch.finfo(scores.dtype).min)
+    return select(trees, (rank < budgets.to(rank)[:, None]) & likely, width)

@@ -1,12 +1,13 @@
-"""Which vLLM this adapter fits."""
+"""Which vLLM this adapter fits, and what it leans on in each of the two model runners."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from packaging.version import Version
 
 from ..compat import Supported
 
-_RUNNER = "vllm.v1.worker.gpu_model_runner:GPUModelRunner"
 VLLM = Supported(
     engine="vLLM",
     low=Version("0.32"),
@@ -14,11 +15,19 @@ VLLM = Supported(
     override="LONGSPEC_ALLOW_VLLM_VERSION",
     hooks={
         "vllm.engine.arg_utils:EngineArgs.create_engine_config": ("usage_context", "headless"),
-        f"{_RUNNER}._prepare_inputs": ("scheduler_output", "num_scheduled_tokens"),
-        f"{_RUNNER}._build_attention_metadata": ("num_tokens", "num_reqs", "max_query_len"),
-        f"{_RUNNER}._sample": ("logits", "spec_decode_metadata"),
-        f"{_RUNNER}._input_fits_in_drafter": ("common_attn_metadata",),
-        f"{_RUNNER}.propose_draft_token_ids": (
+        "vllm.v1.attention.backends.registry:register_backend": ("backend", "class_path"),
+    },
+)
+
+_V1 = "vllm.v1.worker.gpu_model_runner:GPUModelRunner"
+V1_HOOKS = replace(
+    VLLM,
+    hooks={
+        f"{_V1}._prepare_inputs": ("scheduler_output", "num_scheduled_tokens"),
+        f"{_V1}._build_attention_metadata": ("num_tokens", "num_reqs", "max_query_len"),
+        f"{_V1}._sample": ("logits", "spec_decode_metadata"),
+        f"{_V1}._input_fits_in_drafter": ("common_attn_metadata",),
+        f"{_V1}.propose_draft_token_ids": (
             "scheduler_output",
             "sampled_token_ids",
             "sampling_metadata",
@@ -29,9 +38,47 @@ VLLM = Supported(
             "common_attn_metadata",
             "slot_mappings",
         ),
-        f"{_RUNNER}.initialize_kv_cache": ("kv_cache_config",),
-        f"{_RUNNER}.load_model": ("load_dummy_weights",),
-        "vllm.v1.worker.gpu_worker:Worker._make_model_runner": (),
-        "vllm.v1.attention.backends.registry:register_backend": ("backend", "class_path"),
+        f"{_V1}.initialize_kv_cache": ("kv_cache_config",),
+        f"{_V1}.load_model": ("load_dummy_weights",),
+    },
+)
+
+_V2 = "vllm.v1.worker.gpu"
+_STATE = f"{_V2}.model_states.default:DefaultModelState"
+_REJECTION = f"{_V2}.spec_decode.rejection_sampler:RejectionSampler"
+_LAYOUT = (
+    *("cu_num_logits", "idx_mapping", "idx_mapping_np", "expanded_idx_mapping"),
+    *("expanded_local_pos", "seq_lens_upper_bound_np", "verify_draft_sampled"),
+)
+V2_HOOKS = replace(
+    VLLM,
+    hooks={
+        f"{_V2}.model_runner:GPUModelRunner.__init__": ("vllm_config", "device"),
+        f"{_V2}.model_runner:GPUModelRunner.load_model": ("load_dummy_weights",),
+        f"{_V2}.spec_decode.speculator:BaseSpeculator.init_cudagraph_manager": ("cudagraph_mode",),
+        f"{_V2}.spec_decode.speculator:BaseSpeculator.propose": (
+            *("input_batch", "attn_metadata", "slot_mappings", "last_hidden_states"),
+            *("aux_hidden_states", "num_sampled", "num_rejected", "last_sampled"),
+            *("next_prefill_tokens", "temperature", "seeds"),
+        ),
+        f"{_STATE}.__init__": ("vllm_config", "model", "encoder_cache", "device"),
+        f"{_STATE}.add_request": ("req_index", "new_req_data"),
+        f"{_STATE}.prepare_inputs": ("input_batch", "req_states"),
+        f"{_STATE}.prepare_dummy_inputs": ("num_reqs", "num_tokens"),
+        f"{_STATE}.prepare_attn": (
+            *("input_batch", "cudagraph_mode", "block_tables", "slot_mappings"),
+            *("attn_groups", "kv_cache_config", "for_capture"),
+        ),
+        f"{_REJECTION}.__init__": ("sampler", "spec_config", "device"),
+        f"{_REJECTION}.__call__": ("logits", "input_batch", "draft_logits", "invalid_drafts"),
+        f"{_REJECTION}._verify": ("logits", "draft_logits", "draft_sampled", "pos", *_LAYOUT),
+        f"{_REJECTION}._get_logprobs_tensors": (
+            *("sampled", "num_sampled", "logits", "cu_num_logits", "cu_num_logits_np"),
+            "max_num_logprobs",
+        ),
+        f"{_V2}.sample.sampler:Sampler.sample": (
+            *("logits", "expanded_idx_mapping", "idx_mapping", "idx_mapping_np", "pos"),
+            *("input_ids", "expanded_local_pos", "seq_lens_upper_bound_np", "return_logprobs"),
+        ),
     },
 )

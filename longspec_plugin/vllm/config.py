@@ -1,7 +1,7 @@
 """``"method": "longspec"`` in a speculative config, rewritten into what stock vLLM knows.
 
-vLLM's own door for foreign proposers is ``method=custom_class`` (it also selects Model Runner V1
-and synchronous scheduling). Our options travel in ``additional_config["longspec"]``, a real field
+What vLLM knows is a method that drafts without a model of vLLM's, one for each model runner
+(:mod:`.runners`). Our options travel in ``additional_config["longspec"]``, a real field
 of the configuration that is hashed and shipped to every process, and ``worker_cls`` names our
 worker. Why a patch: the ``method`` field is a closed Literal. How: one method is wrapped. Upstream:
 no registry for speculative methods in 0.32/0.33. It can go when there is one.
@@ -10,10 +10,12 @@ no registry for speculative methods in 0.32/0.33. It can go when there is one.
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LongSpecError, print_in_one_line
+from ..errors import print_in_one_line
 from ..options import LongSpecOptions
+from . import runners
 from .compat import VLLM
 from .gates import check_arguments, check_config
 
@@ -22,11 +24,6 @@ if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
 
 METHOD = "longspec"
-DRAFTER = "longspec_plugin.vllm.drafter.TreeDrafter"
-WORKERS = {
-    "cpu": "longspec_plugin.vllm.worker.LongSpecCPUWorker",
-    "cuda": "longspec_plugin.vllm.worker.LongSpecGPUWorker",
-}
 
 
 def install() -> None:
@@ -59,18 +56,17 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     print_in_one_line()
     VLLM.check_version(vllm.__version__)
     VLLM.check_hooks()
+    runner = runners.choose()
+    runner.hooks.check_hooks()
     given = {**(args.speculative_config or {}), **_flags(args)}
     options = LongSpecOptions.from_config({k.replace("-", "_"): v for k, v in given.items()})
     proposer = options.build()
-    check_arguments(args)
+    check_arguments(args, runner)
     changed = {
-        "speculative_config": {
-            "method": "custom_class",
-            "model": DRAFTER,
-            "num_speculative_tokens": proposer.max_nodes,
-        },
+        "speculative_config": {**runner.method, "num_speculative_tokens": proposer.max_nodes},
         "additional_config": {**(args.additional_config or {}), METHOD: options.to_json()},
-        "worker_cls": _worker_class() if args.worker_cls == "auto" else args.worker_cls,
+        "worker_cls": runner.worker if args.worker_cls == "auto" else args.worker_cls,
+        **_attention(args),
         **dict.fromkeys(_flags(args, raw=True)),
     }
     before = {name: getattr(args, name) for name in changed}
@@ -81,7 +77,10 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     finally:  # the arguments stay as the user gave them: a second call sees the same
         for name, value in before.items():
             setattr(args, name, value)
-    check_config(config, proposer)
+    runners.check_chosen(runner, config)
+    check_config(config, proposer, runner)
+    if _on_gpu():
+        logging.getLogger("vllm.longspec").warning("longspec: %s", runners.UNPROVEN)
     return config
 
 
@@ -92,10 +91,16 @@ def _flags(args: EngineArgs, raw: bool = False) -> dict[str, Any]:
     return {(n if raw else names[n]): v for n, v in found.items() if v is not None}
 
 
-def _worker_class() -> str:
+def _attention(args: EngineArgs) -> dict[str, Any]:
+    """The attention backend that trees are computed in, where vLLM would choose another."""
+    from vllm.v1.attention.backends.registry import AttentionBackendEnum
+
+    if not _on_gpu() or args.attention_backend is not None:
+        return {}
+    return {"attention_backend": AttentionBackendEnum.TRITON_ATTN}
+
+
+def _on_gpu() -> bool:
     from vllm.platforms import current_platform
 
-    device = "cuda" if current_platform.is_cuda() else current_platform.device_type
-    if device not in WORKERS:
-        raise LongSpecError(f"device {device!r} is not supported; allowed: {', '.join(WORKERS)}")
-    return WORKERS[device]
+    return bool(current_platform.is_cuda())

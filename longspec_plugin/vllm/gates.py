@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from proposers.base import Proposer, TargetShape
@@ -14,36 +13,33 @@ if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
     from vllm.sampling_params import SamplingParams
 
+    from .runners import Runner
+
 GATE = Gate("method 'longspec'")
 BACKENDS = {"cpu": ("CPU_ATTN",), "cuda": ("TRITON_ATTN",)}
 
 
-def check_arguments(args: EngineArgs) -> None:
+def check_arguments(args: EngineArgs, runner: Runner) -> None:
     """Refuse flags that vLLM would otherwise turn down later, or quietly override."""
-    other_runner = os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1"
     tokens = getattr(args, "spec_tokens", None) is not None
     tree = 'give the tree as "tree_shape", for instance [4, 4, 2, 1]'
     GATE.check(
         [
             (
-                args.async_scheduling,
+                args.async_scheduling and runner.version == "V1",
                 "--async-scheduling",
-                "leave it out (scheduling is synchronous)",
+                "leave it out (without a GPU scheduling is synchronous)",
             ),
             (args.enable_lora, "--enable-lora", "serve the merged model instead"),
-            (
-                other_runner,
-                "VLLM_USE_V2_MODEL_RUNNER=1",
-                "unset it (Model Runner V1 is used)",
-            ),
             (tokens, "--spec-tokens", tree),
         ]
     )
 
 
-def check_config(config: VllmConfig, proposer: Proposer) -> None:
+def check_config(config: VllmConfig, proposer: Proposer, runner: Runner) -> None:
     """Refuse engine features that trees do not fit, and drafts made for another target."""
     GATE.check(_rules(config))
+    GATE.check(_rules_v1(config) if runner.version == "V1" else _rules_v2(config))
     _check_backend(config)
     check_draft_fits(proposer, target_shape(config))
 
@@ -104,14 +100,45 @@ def _rules(config: VllmConfig) -> list[Rule]:
             "use one with full attention",
         ),
         (
+            bool(model.logits_processors),
+            "--logits-processors",
+            "leave it out (it may index rows of the batch)",
+        ),
+    ]
+
+
+def _rules_v1(config: VllmConfig) -> list[Rule]:
+    return [
+        (
             config.scheduler_config.async_scheduling,
             "asynchronous scheduling",
             "leave --async-scheduling out",
         ),
+    ]
+
+
+def _rules_v2(config: VllmConfig) -> list[Rule]:
+    model, parallel = config.model_config, config.parallel_config
+    return [
         (
-            bool(model.logits_processors),
-            "--logits-processors",
-            "leave it out (it may index rows of the batch)",
+            getattr(parallel, "enable_batch_sharded_sampling", False),
+            "--enable-batch-sharded-sampling",
+            "leave it out (a tree is verified as a whole)",
+        ),
+        (
+            getattr(model, "return_sampling_mask", False),
+            "--return-sampling-mask",
+            "leave it out",
+        ),
+        (
+            getattr(model, "enable_trace_replay", False),
+            "--enable-trace-replay",
+            "leave it out",
+        ),
+        (
+            getattr(config, "watermark_config", None) is not None,
+            "watermarking",
+            "leave it out",
         ),
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..attention import masked_attention
-from ..base import DraftContext, TargetKV, TargetModel, TargetShape
+from ..base import DraftContext, Proposer, TargetKV, TargetModel, TargetShape
 from ..growth import MAX_NODES, Frontier, check_shape, grow
 from ..tree import DraftTrees, prune
 from .checkpoint import check_glide, load_glide
@@ -36,7 +36,7 @@ MAX_GROWN = 1024
 """Most nodes that may be grown where ``nodes`` says how many of them the target verifies."""
 
 
-class GlideProposer:
+class GlideProposer(Proposer):
     """A GLIDE draft (:mod:`.layer`) that grows trees of a fixed shape.
 
     Options: ``tree_shape``, the nodes of each level; ``min_probability``, under which path
@@ -91,13 +91,14 @@ class GlideProposer:
                 f" this one has {served}; serve {self.config.target.name} or train a draft"
             )
 
-    def bind(self, target: TargetModel) -> None:
-        """Load the weights beside the target's embedding and head."""
+    def bind(self, target: TargetModel, requests: int = 1) -> None:
+        """Load the weights beside the target's embedding and head, and make room for windows."""
         self.check_target(target.shape)
         like = target.embedding
         _, state = load_glide(self.draft_dir, like.device, like.dtype, self.assumed)
         self.model = GlideDraft.build(self.config, state, target)
         self.window = self._new_window()
+        self.window.reserve(requests)
 
     def _new_window(self) -> SelfAttentionWindow:
         target = self.config.target
@@ -113,39 +114,38 @@ class GlideProposer:
         other.window = other._new_window()
         return other
 
-    def forget(self, request_id: Hashable) -> None:
-        self.window.forget(request_id)
+    @torch.inference_mode()
+    def start(self, context: DraftContext) -> None:
+        self.window.fill(context)
 
     @torch.inference_mode()
     def propose(self, context: DraftContext) -> DraftTrees:
-        slots = self.window.update(context.request_ids, context.token_ids)
-        device = slots.device
-        lengths = torch.tensor([len(tokens) for tokens in context.token_ids], device=device)
-        roots = torch.tensor([int(tokens[-1]) for tokens in context.token_ids], device=device)
-        step = _DraftCycle(self, context, slots, lengths)
+        self.window.update(context)
+        step = _DraftCycle(self, context)
         limit = self.max_nodes if self.max_nodes < self.grown else None
-        trees = grow(roots, self.shape, step, self.min_log_prob, limit)
-        budgets = context.budgets.to(device).clamp(max=self.max_nodes)
-        if self.min_log_prob == -math.inf and bool((budgets >= self.grown).all()):
+        trees = grow(
+            context.roots(), self.shape, step, self.min_log_prob, limit, static=context.static
+        )
+        budgets = context.budgets.clamp(max=self.max_nodes)
+        whole = self.min_log_prob == -math.inf and limit is None
+        if whole and (context.static or bool((budgets >= self.grown).all())):
             return trees
-        return prune(trees, budgets, self.min_log_prob)
+        return prune(trees, budgets, self.min_log_prob, self.max_nodes if context.static else None)
 
 
 class _DraftCycle:
     """The draft forwards of one cycle: one call per level (:class:`proposers.growth.DraftStep`)."""
 
-    def __init__(
-        self, proposer: GlideProposer, context: DraftContext, slots: Tensor, lengths: Tensor
-    ) -> None:
+    def __init__(self, proposer: GlideProposer, context: DraftContext) -> None:
         self.model = proposer.model
         self.window = proposer.window
         self.kv: TargetKV = context.target_kv
-        self.roots = lengths - 1
-        held = self.window.positions(lengths)
+        self.roots = context.lengths - 1
+        held = self.window.positions(context.lengths)
         self.held = held  # positions of ring entries; negative: empty
         batch, capacity = held.shape
-        self.slots = slots
-        native = self.model.native
+        self.slots, self.static = context.slots, context.static
+        native = None if context.static else self.model.native
         most_rows = batch * max((1, *proposer.shape[:-1]))
         self.native = native if native is not None and native.takes(most_rows) else None
         self.ancestors = torch.zeros(batch, 1, 0, dtype=torch.bool, device=held.device)
@@ -158,7 +158,7 @@ class _DraftCycle:
     def rings(self) -> list[tuple[Tensor, Tensor]]:
         """K and V of each block; their heads lie one after the other."""
         blocks = self.model.config.num_layers
-        parts = [ring.chunk(blocks, dim=1) for ring in self.window.entries(self.slots)]
+        parts = [ring.chunk(blocks, dim=1) for ring in self.window.entries(self.slots, self.static)]
         return list(zip(*parts, strict=True))
 
     def __call__(self, frontier: Frontier, k: int) -> tuple[Tensor, Tensor]:
@@ -173,7 +173,7 @@ class _DraftCycle:
     def _by_operators(self, frontier: Frontier, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
         here = slice(frontier.depth, frontier.depth + 1)
         cos, sin = (table[:, here] for table in self.tables)
-        first = self.capacity + int(frontier.nodes[0, 0])
+        first = self.capacity + frontier.first
 
         def self_attend(query: Tensor, keys: Tensor, values: Tensor, block: int) -> Tensor:
             held_keys, held_values = self.rings[block]

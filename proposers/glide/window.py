@@ -7,12 +7,13 @@ its last token ids at any time: after a prefix-cache hit, a preemption, a chunke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from ..base import DraftContext
 
 KeysValues = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From token ids ``[n]`` and positions ``[n]`` to K and V, ``[n, kv_heads, head_dim]`` each."""
@@ -33,7 +34,7 @@ MOST_ROWS = 4096
 
 
 class SelfAttentionWindow:
-    """Rings of several requests in one allocation that grows with their number only.
+    """Rings of several requests in one allocation, a ring a slot.
 
     Args:
         window: tokens before its own that a query sees (LongSpec: 512).
@@ -56,32 +57,40 @@ class SelfAttentionWindow:
         self.capacity = window + 1
         self.keys_values, self.filler = keys_values, filler
         self.ring = like.new_zeros(2, 0, kv_heads, self.capacity + scratch, head_dim)
-        self.slots: dict[Hashable, int] = {}
-        self.lengths: dict[Hashable, int] = {}
-        self.free: list[int] = []
 
-    def update(self, requests: Sequence[Hashable], token_ids: Sequence[np.ndarray]) -> Tensor:
-        """Bring rings up to each request's last token; return their slots ``[B]``."""
-        lacking = [self._lacking(*pair) for pair in zip(requests, token_ids, strict=True)]
-        device = self.ring.device
-        rows = torch.from_numpy(np.concatenate(lacking, axis=1)).to(device)
-        for first in range(0, rows.shape[1], MOST_ROWS):
-            self._write(*rows[:, first : first + MOST_ROWS].unbind())
-        return torch.tensor([self.slots[request] for request in requests], device=device)
+    def reserve(self, slots: int) -> None:
+        """Make room for so many slots; rings that are there keep what they hold."""
+        missing = slots - self.ring.shape[1]
+        if missing > 0:
+            missing = max(missing, min(self.ring.shape[1], 64))
+            more = self.ring.new_zeros(2, missing, *self.ring.shape[2:])
+            self.ring = torch.cat([self.ring, more], dim=1) if self.ring.numel() else more
 
-    def entries(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+    def fill(self, context: DraftContext) -> None:
+        """Make the rings of all requests of ``context`` anew."""
+        longest = context.token_ids.shape[1]
+        if not context.static and len(context.slots):  # what rings lack of room, tokens of text
+            self.reserve(int(context.slots.max()) + 1)
+            longest = int(context.lengths.max())
+        self._write(context, min(self.capacity, longest))
+
+    def update(self, context: DraftContext) -> None:
+        """Bring rings up to each request's last token.
+
+        The last ``most_new`` tokens are written again, however many of them are new: the same
+        values go to the same places, and shapes do not depend on how many were accepted.
+        """
+        self._write(context, min(self.capacity, context.most_new))
+
+    def entries(self, slots: Tensor, static: bool) -> tuple[Tensor, Tensor]:
         """K and V of the rings, ``[B, kv_heads, capacity + scratch, head_dim]`` each.
 
-        One request gets a view, several a copy: either may be written behind ``capacity``.
+        A copy, or for one request a view where its slot may be read; either may be written behind
+        ``capacity``.
         """
-        rings = self.ring[:, slots] if len(slots) > 1 else self.ring.narrow(1, int(slots[0]), 1)
+        one = len(slots) == 1 and not static
+        rings = self.ring.narrow(1, int(slots[0]), 1) if one else self.ring[:, slots]
         return rings[0], rings[1]
-
-    def forget(self, request: Hashable) -> None:
-        """Give a request's ring back."""
-        if request in self.slots:
-            self.free.append(self.slots.pop(request))
-            del self.lengths[request]
 
     def positions(self, lengths: Tensor) -> Tensor:
         """``[B, capacity]`` position held by each entry; negative where the ring is not full."""
@@ -89,32 +98,22 @@ class SelfAttentionWindow:
         index = torch.arange(self.capacity, device=lengths.device)
         return last - (last - index) % self.capacity
 
-    def _lacking(self, request: Hashable, tokens: np.ndarray) -> np.ndarray:
-        """``[3, n]`` slot, token and position of all that the request's ring lacks."""
-        if request not in self.slots:
-            if not self.free:
-                self._grow()
-            self.slots[request] = self.free.pop()
-        known, length = self.lengths.get(request, 0), len(tokens)
-        self.lengths[request] = length
-        # a shorter text than before is another text; recompute all of it
-        start = max(length - self.capacity, known if known <= length else 0)
-        rows = np.empty((3, length - start), np.int64)
-        rows[0], rows[1], rows[2] = self.slots[request], tokens[start:], np.arange(start, length)
-        return rows
+    def _write(self, context: DraftContext, count: int) -> None:
+        tokens, positions = context.recent(count)
+        slots = context.slots[:, None].expand(-1, count)
+        rows = [part.flatten() for part in (slots, tokens, positions)]
+        filler = None if context.static else self.filler
+        for first in range(0, len(rows[0]), MOST_ROWS):
+            ring, ids, at = (row[first : first + MOST_ROWS] for row in rows)
+            self._write_rows(ring, ids, at, filler)
 
-    def _write(self, slots: Tensor, ids: Tensor, positions: Tensor) -> None:
+    def _write_rows(
+        self, slots: Tensor, ids: Tensor, positions: Tensor, filler: Filler | None
+    ) -> None:
         """Fill entries with tokens ``[n]`` at ``positions`` of the rings ``slots``."""
-        if self.filler is not None and self.filler.takes(len(ids)):
-            self.filler.fill(self, slots, ids, positions)
+        if filler is not None and filler.takes(len(ids)):
+            filler.fill(self, slots, ids, positions)
             return
         index = positions % self.capacity
         for ring, values in zip(self.ring, self.keys_values(ids, positions), strict=True):
             ring[slots, :, index] = values
-
-    def _grow(self) -> None:
-        count = self.ring.shape[1]
-        more = max(count, 4)
-        shape = (2, more, *self.ring.shape[2:])
-        self.ring = torch.cat([self.ring, self.ring.new_zeros(shape)], dim=1)
-        self.free.extend(reversed(range(count, count + more)))

@@ -9,20 +9,17 @@ counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..acceptance import Walk, greedy_walk, walk
-from ..base import DraftContext, Proposer
+from ..base import DraftContext, Proposer, TargetKV
 from ..tree import DraftTrees, from_parents, select
 from .target import OfflineTarget
-
-_calls = count()
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,16 @@ class Decoded:
 
 @dataclass
 class Row:
-    """One request: where its output goes, its tokens, and what it has used."""
+    """One request: where its output goes, its tokens, and what it has used.
+
+    ``drafted`` is how many tokens were known when it was last drafted, 0 before.
+    """
 
     index: int
-    name: Hashable
     tokens: np.ndarray
     length: int
     prompt: int
+    drafted: int = 0
     steps: int = 0
     accepted: int = 0
 
@@ -91,17 +91,14 @@ class Decoding:
         self.input_ids, self.prompt_lengths = input_ids, list(lengths)
         self.max_new, self.eos, self.temperature = max_new, eos, temperature
         self.cache = target.new_cache(len(lengths), max(lengths) + max_new)
-        call, ids = next(_calls), input_ids.cpu().numpy()
-        self.all = [self._row(call, b, ids[b], n) for b, n in enumerate(lengths)]
+        self.texts = torch.zeros(len(lengths), max(lengths) + max_new, dtype=torch.int64)
+        self.texts[:, : input_ids.shape[1]] = input_ids[:, : self.texts.shape[1]]
+        texts = self.texts.numpy()
+        self.all = [Row(b, texts[b, : n + max_new], n, n) for b, n in enumerate(lengths)]
         self.rows = list(self.all)
         self.spec_mask = torch.zeros(len(lengths), max_new, dtype=torch.int64)
         self.accepted_at = [0] * (proposer.max_depth if proposer else 0)
         self.hidden = target.embedding.new_empty(0)
-
-    def _row(self, call: int, b: int, ids: np.ndarray, length: int) -> Row:
-        tokens = np.zeros(length + self.max_new, dtype=np.int64)
-        tokens[:length] = ids[:length]
-        return Row(b, (call, b), tokens, length, length)
 
     @torch.inference_mode()
     def run(self) -> Decoded:
@@ -111,14 +108,11 @@ class Decoding:
         logits, self.hidden = self.target.prefill(ids, self.prompt_lengths, self.cache)
         first = self._draw(logits).tolist()
         began = self._clock()
-        try:
-            for row, token in zip(self.rows, first, strict=True):
-                self._emit(row, [token], 0)
-            self._close()
-            while self.rows:
-                self._step()
-        finally:
-            self._forget(self.rows)
+        for row, token in zip(self.rows, first, strict=True):
+            self._emit(row, [token], 0)
+        self._close()
+        while self.rows:
+            self._step()
         return self._decoded(self._clock() - began)
 
     def _step(self) -> None:
@@ -139,19 +133,33 @@ class Decoding:
         if self.proposer is None:
             nothing: list[list[int]] = [[] for _ in self.rows]
             return from_parents(nothing, nothing).to(self.target.device)
-        nodes = torch.full((len(self.rows),), self.proposer.max_nodes, device=self.target.device)
-        context = DraftContext(
-            [row.name for row in self.rows],
-            [row.known for row in self.rows],
-            self.hidden,
-            self.target.last_layer(self.cache, bias),
-            nodes,
-        )
+        context = self._context(self.target.last_layer(self.cache, bias), self.proposer.max_nodes)
+        new = [i for i, row in enumerate(self.rows) if not row.drafted]
+        if new:
+            self.proposer.start(context.part(new))
+        for row in self.rows:
+            row.drafted = row.length
         trees = self.proposer.propose(context).to(self.target.device)
         room = torch.tensor([row.remaining - 1 for row in self.rows], device=trees.depths.device)
         if bool((trees.depths > room[:, None]).any()):  # deeper than the row may still grow
             return select(trees, trees.depths <= room[:, None])
         return trees
+
+    def _context(self, target_kv: TargetKV, nodes: int) -> DraftContext:
+        device = self.target.device
+        rows = torch.tensor([row.index for row in self.rows], device=device)
+        new = [row.length - row.drafted if row.drafted else 1 for row in self.rows]
+        return DraftContext(
+            slots=rows,
+            token_ids=self.texts.to(device),
+            rows=rows,
+            lengths=torch.tensor([row.length for row in self.rows], device=device),
+            num_new=torch.tensor(new, device=device),
+            most_new=max(new),
+            hidden_states=self.hidden,
+            target_kv=target_kv,
+            budgets=torch.full((len(new),), nodes, device=device),
+        )
 
     def _accept(self, trees: DraftTrees, logits: Tensor) -> Walk:
         if self.temperature == 0:
@@ -197,7 +205,6 @@ class Decoding:
         ended = [self._ended(row) for row in self.rows]
         if not any(ended):
             return
-        self._forget([row for row, end in zip(self.rows, ended, strict=True) if end])
         live = [i for i, end in enumerate(ended) if not end]
         holes = [i for i in range(len(live)) if ended[i]]
         moved = dict(zip(holes, [i for i in live if i >= len(live)], strict=True))
@@ -206,11 +213,6 @@ class Decoding:
         if order:
             self.cache.keep(order)
             self.hidden = self.hidden[order]
-
-    def _forget(self, rows: list[Row]) -> None:
-        for row in rows:
-            if self.proposer is not None:
-                self.proposer.forget(row.name)
 
     def _decoded(self, seconds: float) -> Decoded:
         device = self.input_ids.device

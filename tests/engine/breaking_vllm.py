@@ -1,8 +1,8 @@
-"""A GLIDE proposer that breaks parts of vLLM's runner, for negative controls."""
+"""A GLIDE proposer that breaks parts of Model Runner V1's trees, for negative controls."""
 
 from __future__ import annotations
 
-from longspec_plugin.vllm import runner
+from longspec_plugin.vllm.v1 import runner
 from proposers.base import DraftContext
 from proposers.glide_lookup import GlideLookupProposer
 from proposers.tree import DraftTrees, ancestor_mask

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from proposers.base import DraftContext, TargetModel, TargetShape
-from proposers.tree import DraftTrees, chains
+import numpy as np
+
+from proposers.base import HostProposer
 
 DEPTH = 4
 RIGHT = (2, 0, 4, 1, 3, 0, 1)  # tokens that are right, by how many have been generated
@@ -19,7 +20,7 @@ def right(generated: int) -> int:
     return RIGHT[generated % len(RIGHT)]
 
 
-class Oracle:
+class Oracle(HostProposer):
     """Chains of ``DEPTH`` tokens; ``answers`` is a file of ``[prompt ids, answer ids]`` pairs."""
 
     max_depth = max_nodes = DEPTH
@@ -27,18 +28,9 @@ class Oracle:
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
         self.answers = json.loads(Path(options["answers"]).read_text())
 
-    def check_target(self, shape: TargetShape) -> None:
-        """Every target will do."""
-
-    def bind(self, target: TargetModel) -> None:
-        """Nothing of the target is needed."""
-
-    def forget(self, request_id: Hashable) -> None:
-        """Nothing is kept."""
-
-    def propose(self, context: DraftContext) -> DraftTrees:
-        pairs = zip(context.token_ids, context.budgets.tolist(), strict=True)
-        return chains([self._draft(tokens.tolist())[:budget] for tokens, budget in pairs])
+    def draft(self, tokens: np.ndarray, budget: int) -> tuple[list[int], list[int]]:
+        chain = self._draft(tokens.tolist())[:budget]
+        return chain, list(range(-1, len(chain) - 1))
 
     def _draft(self, tokens: list[int]) -> list[int]:
         """Right tokens, then wrong ones; only wrong ones for a prompt that is not known."""

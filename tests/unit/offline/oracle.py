@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
-from proposers.base import DraftContext
-from proposers.tree import DraftTrees, from_parents
+from proposers.base import HostProposer
 
 
-class Oracle:
+class Oracle(HostProposer):
     """Levels of two nodes, a wrong one and its right sibling, down to ``depth``.
 
     Args:
@@ -21,19 +21,13 @@ class Oracle:
         self.texts = [list(text) for text in texts]
         self.max_nodes, self.max_depth = 2 * depth, depth
 
-    def propose(self, context: DraftContext) -> DraftTrees:
-        trees = [self._tree(known.tolist()) for known in context.token_ids]
-        return from_parents([tree[0] for tree in trees], [tree[1] for tree in trees])
-
-    def _tree(self, known: list[int]) -> tuple[list[int], list[int]]:
+    def draft(self, tokens: np.ndarray, budget: int) -> tuple[list[int], list[int]]:
+        known = tokens.tolist()
         text = next(text for text in self.texts if text[: len(known)] == known)
         right = text[len(known) : len(known) + self.max_depth]
-        tokens = [token for next_one in right for token in (next_one ^ 1, next_one)]
+        nodes = [token for next_one in right for token in (next_one ^ 1, next_one)]
         parents = [2 * level - 1 for level in range(len(right)) for _ in range(2)]
-        return tokens, parents
-
-    def forget(self, request_id: Hashable) -> None:
-        pass
+        return nodes, parents
 
 
 def joined(ids: Tensor, lengths: Sequence[int], answers: Tensor) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 Why: vLLM's CPU kernel is causal and takes no mask. How: the backend is registered over the
 platform's own member, from our worker only, and computes decode and tree rows with
-:mod:`.cpu_cache`; prefill rows stay with the stock kernel. Upstream: ``CUSTOM`` backends are
+:mod:`.cache`; prefill rows stay with the stock kernel. Upstream: ``CUSTOM`` backends are
 ignored on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
 """
 
@@ -17,50 +17,21 @@ from vllm.v1.attention.backends.cpu_attn import (
     CPUAttentionMetadataBuilder,
 )
 
-from ..tree_rows import TreeRows, prefix_rows
-from .cpu_cache import ISA, tree_attention
+from ...tree_rows import TreeRows, prefix_rows
+from ..tree_attention import TreeAttentionImpl
+from .cache import ISA, tree_attention
 
 
 class TreeCPUAttentionBuilder(CPUAttentionMetadataBuilder):
-    """Keeps the KV cache in the layout that :mod:`.cpu_cache` reads."""
+    """Keeps the KV cache in the layout that :mod:`.cache` reads."""
 
     def _set_isa_to_layers(self, layer_names: list[str]) -> None:
         self.isa = ISA
         super()._set_isa_to_layers(layer_names)
 
 
-class TreeCPUAttentionImpl(CPUAttentionBackendImpl):
+class TreeCPUAttentionImpl(TreeAttentionImpl, CPUAttentionBackendImpl):
     """Stock attention, except for the rows of requests that carry a tree."""
-
-    def forward(
-        self,
-        layer: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        kv_cache: torch.Tensor,
-        attn_metadata: Any,
-        output: torch.Tensor,
-        output_scale: torch.Tensor | None = None,
-        output_block_scale: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Arguments and result as in the stock implementation."""
-        step = getattr(attn_metadata, "longspec", None)
-        if step is None or not step.only_trees:
-            super().forward(
-                layer,
-                query,
-                key,
-                value,
-                kv_cache,
-                attn_metadata,
-                output,
-                output_scale,
-                output_block_scale,
-            )
-        if step is not None:
-            step.attend(query, kv_cache, output, self.scale)
-        return output
 
 
 class TreeCPUAttentionBackend(CPUAttentionBackend):

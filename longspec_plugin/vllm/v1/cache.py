@@ -17,9 +17,9 @@ from torch import Tensor
 
 from proposers.native import DTYPES
 
-from ..errors import LongSpecError
-from ..native import Problem, library
-from ..tree_rows import CacheLayout, TreeRows, masked_attention, native_attention
+from ...errors import LongSpecError
+from ...native import Problem, library
+from ...tree_rows import CacheLayout, TreeRows, masked_attention, native_attention
 
 ISA = "vec"
 

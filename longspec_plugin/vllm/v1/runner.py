@@ -15,9 +15,9 @@ from torch import Tensor
 
 from proposers.tree import DraftTrees, ancestor_mask, row_positions
 
-from ..trace import Trace
-from ..trees import TreeBook
+from ...trace import Trace
 from .sampling import verify
+from .trees import TreeBook
 
 if TYPE_CHECKING:
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner as _Runner
@@ -26,10 +26,10 @@ else:
 
 
 class TreeRunner(_Runner):
-    """Mixed in before vLLM's own runner class, CPU or GPU.
+    """Mixed in before vLLM's own runner class for CPUs.
 
     The device-specific part is ``self.longspec_device``, which lays out attention, reads the last
-    layer's KV and moves accepted KV (:mod:`.device_cpu`, :mod:`.device_gpu`).
+    layer's KV and moves accepted KV (:mod:`.device`).
     """
 
     def setup_longspec(self, device: Any) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from proposers.base import DraftContext, TargetKV, TargetModel
+from proposers.base import DraftContext, TargetKV
 from proposers.tree import DraftTrees
 
-from ..errors import LongSpecError
-from ..options import LongSpecOptions
-from .gates import draftable, target_shape
+from ...errors import LongSpecError
+from ...options import LongSpecOptions
+from ..gates import draftable
+from ..target import target_model
+from .slots import Slots
 
 
 class TreeDrafter:
@@ -24,11 +26,13 @@ class TreeDrafter:
         options = LongSpecOptions.from_json(vllm_config.additional_config["longspec"])
         self.proposer = options.build()
         self.max_tokens = vllm_config.scheduler_config.max_num_batched_tokens
+        self.slots = Slots()
         self._draftable: dict[str, bool] = {}
 
     def load_model(self, model: Any) -> None:
         """Hand the target's weights to the proposer."""
-        self.proposer.bind(target_model(model, self.config))
+        requests = self.config.scheduler_config.max_num_seqs
+        self.proposer.bind(target_model(model, self.config), requests)
 
     def propose(self, *args: Any, **kwargs: Any) -> list[list[int]]:
         """Never called: the runner overrides the step that would call it."""
@@ -60,23 +64,32 @@ class TreeDrafter:
         lengths = [int(batch.num_tokens_no_spec[row]) for row in rows]
         share = max(self.max_tokens // max(len(batch.req_ids), 1) - 1, 1)
         budgets = [min(self.proposer.max_nodes, share, self._room(row, runner)) for row in rows]
-        index = torch.tensor(rows, dtype=torch.int64)
+        taken = [
+            self.slots.take(batch.req_ids[row], length)
+            for row, length in zip(rows, lengths, strict=True)
+        ]
+        slots, new = zip(*taken, strict=True)
+        index, known = torch.tensor(rows), torch.tensor(lengths)
         context = DraftContext(
-            request_ids=[batch.req_ids[row] for row in rows],
-            token_ids=[
-                batch.token_ids_cpu[row, :length] for row, length in zip(rows, lengths, strict=True)
-            ],
+            slots=torch.tensor(slots),
+            token_ids=batch.token_ids_cpu_tensor,
+            rows=index,
+            lengths=known,
+            num_new=torch.tensor(new),
+            most_new=max(new) or 1,
             hidden_states=hidden_states,
-            target_kv=target_kv(index, torch.tensor(lengths, dtype=torch.int64) - 1),
+            target_kv=target_kv(index, known - 1),
             budgets=torch.tensor(budgets),
         )
-        return self.proposer.propose(context)
+        if 0 in new:
+            self.proposer.start(context.part([i for i, count in enumerate(new) if not count]))
+        return self.proposer.propose(context).truncated(context.budgets)
 
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""
+        self.slots.give_back(request_ids)
         for request in request_ids:
             self._draftable.pop(request, None)
-            self.proposer.forget(request)
 
     def allows(self, request: str, runner: Any) -> bool:
         """Whether this request's sampling parameters allow trees."""
@@ -87,25 +100,3 @@ class TreeDrafter:
     def _room(self, row: int, runner: Any) -> int:
         """Nodes that fit between the root and the model's length limit (a bonus token follows)."""
         return int(runner.max_model_len - 1 - runner.input_batch.num_tokens_no_spec[row])
-
-
-def target_model(model: Any, config: Any) -> TargetModel:
-    """Embedding, head and final norm of vLLM's model; all three are used as they lie in memory."""
-    shape = target_shape(config)
-    inner: Any = getattr(model, "model", model)
-    try:
-        embedding = inner.embed_tokens.weight
-        head = model.lm_head.weight
-        norm = inner.norm.weight
-    except AttributeError as error:
-        raise LongSpecError(
-            f"the target {type(model).__name__} keeps its weights elsewhere ({error});"
-            " allowed: Llama-like decoder models"
-        ) from error
-    if head.numel() == 0:
-        raise LongSpecError(
-            "vLLM has packed the target's output head and dropped the original;"
-            " serve a model with tied embeddings, or use proposer 'prompt_lookup'"
-        )
-    vocab = shape.vocab_size
-    return TargetModel(shape, embedding[:vocab].detach(), head[:vocab].detach(), norm.detach())

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from proposers.tree import DraftTrees
 
-from ..tree_rows import TreeRows
-from .attention_cpu import CPUTargetKV, CPUTreeStep
-from .cpu_cache import check_layout, move_slots
-from .last_layer import last_attention_layer
+from ...tree_rows import TreeRows
+from ..target import last_attention_layer
+from .attention import CPUTargetKV, CPUTreeStep
+from .cache import check_layout, move_slots
 
 
 class CPUDevice:

@@ -1,0 +1,1 @@
+"""Trees in Model Runner V1, which vLLM's CPU builds run."""

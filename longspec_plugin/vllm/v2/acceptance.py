@@ -1,0 +1,132 @@
+"""Acceptance: the stock sampler's draw at every row, a walk down each tree, KV of the path moved.
+
+vLLM's random numbers are keyed by seed and position, and a tree row has the position that it would
+have without speculation: a seeded request draws what it would draw then, token for token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.v1.worker.gpu.spec_decode.rejection_sampler import RejectionSampler
+
+from proposers.acceptance import Walk, greedy_walk
+
+from .attention import Views, move_slots
+from .topology import TreeTopology
+
+
+class TreeRejectionSampler(RejectionSampler):
+    """vLLM's own, whose bounds of memory, log-probabilities and counts stay; the walk is ours."""
+
+    def attach(self, runner: Any, topology: TreeTopology, views: Views) -> None:
+        """Called once, by our runner."""
+        self.runner, self.topology, self.views = runner, topology, views
+        self.walks: list[Walk] = []
+
+    def __call__(self, logits: Tensor, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
+        self.walks = []
+        output = super().__call__(logits, input_batch, *args, **kwargs)
+        rows = torch.cat([walk.rows for walk in self.walks])
+        first = input_batch.cu_num_logits[:-1].long()
+        last = torch.cat([walk.last_rows() for walk in self.walks])
+        self.runner.speculator.last_logit_rows = first + last
+        self.move(rows, first, input_batch.logits_indices)
+        return output
+
+    def _verify(
+        self,
+        logits: Tensor,
+        draft_logits: Tensor | None,
+        draft_sampled: Tensor,
+        pos: Tensor,
+        cu_num_logits: Tensor,
+        idx_mapping: Tensor,
+        idx_mapping_np: Any,
+        expanded_idx_mapping: Tensor,
+        expanded_local_pos: Tensor,
+        seq_lens_upper_bound_np: Any,
+        verify_draft_sampled: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As the stock one, of some of the step's requests: logits, tokens ``[B, D + 1]``, counts.
+
+        ``pos`` comes linear.
+        """
+        places = expanded_local_pos.long()
+        positions = pos + self.topology.extra_depth(expanded_idx_mapping, places).to(pos)
+        drawn, processed = self.sampler.sample(
+            logits,
+            expanded_idx_mapping,
+            idx_mapping,
+            idx_mapping_np,
+            positions,
+            draft_sampled,
+            expanded_local_pos,
+            seq_lens_upper_bound_np,
+            return_logprobs=True,
+        )
+        walk = self.walk(drawn.view(-1), verify_draft_sampled, cu_num_logits.long(), idx_mapping)
+        self.walks.append(walk)
+        return processed, walk.tokens, (walk.accepted + 1).int()
+
+    def walk(self, drawn: Tensor, drafted: Tensor, bounds: Tensor, slots: Tensor) -> Walk:
+        """Walk the trees in ``slots`` (``[B]``) with a draw at every row.
+
+        Args:
+            drawn, drafted: ``[rows]`` tokens.
+            bounds: ``[B + 1]`` where each request's rows begin.
+        """
+        first = bounds[:-1, None]
+        columns = torch.arange(1 + self.topology.nodes, device=drawn.device)
+        rows = (first + columns).clamp(max=len(drawn) - 1)
+        scheduled = bounds[1:] - bounds[:-1] - 1
+        trees = self.topology.recall(slots, drafted[rows[:, 1:]].long(), scheduled)
+        return greedy_walk(trees, drawn[rows].long(), static=True)
+
+    def _get_logprobs_tensors(
+        self,
+        sampled: Tensor,
+        num_sampled: Tensor,
+        logits: Tensor,
+        cu_num_logits: Tensor,
+        cu_num_logits_np: Any,
+        max_num_logprobs: int,
+    ) -> Any:
+        """As the stock one, whose token ``i`` of a request is drawn at its row ``i``."""
+        if max_num_logprobs >= 0:
+            logits = logits[path_first(self.walks[-1].rows, cu_num_logits.long(), len(logits))]
+        return super()._get_logprobs_tensors(
+            sampled, num_sampled, logits, cu_num_logits, cu_num_logits_np, max_num_logprobs
+        )
+
+    def move(self, rows: Tensor, first: Tensor, flat_rows: Tensor) -> None:
+        """Bring the KV of accepted nodes to the slots right behind their root.
+
+        Args:
+            rows: ``[B, D + 1]`` a walk's rows.
+            first: ``[B]`` where each request's rows begin among the rows that have logits.
+            flat_rows: where those lie among all rows of the step.
+        """
+        root, depth = first[:, None], torch.arange(rows.shape[1], device=rows.device)
+        moved = rows > 0  # the others stay: a root is moved onto itself
+        slots = self.runner.block_tables.slot_mappings[0]
+        source, target = (
+            slots[flat_rows[torch.where(moved, root + at, root)].long()][:, 1:].flatten()
+            for at in (rows, depth)
+        )
+        move_slots(self.runner.kv_caches, self.views, source, target)
+
+
+def path_first(rows: Tensor, bounds: Tensor, count: int) -> Tensor:
+    """``[count]`` an order of all rows in which each request's begin with its accepted path.
+
+    Args:
+        rows: ``[B, D + 1]`` a walk's rows, -1 pads.
+        bounds: ``[B + 1]`` where each request's rows begin.
+    """
+    order = torch.arange(count + 1, device=rows.device)  # the last takes what is no row
+    place = bounds[:-1, None] + torch.arange(rows.shape[1], device=rows.device)
+    place = torch.where(rows >= 0, place, count)
+    return order.scatter(0, place.flatten(), (bounds[:-1, None] + rows).flatten())[:count]

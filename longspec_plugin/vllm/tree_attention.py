@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..errors import LongSpecError
+
 
 class TreeStep(Protocol):
     """One step's tree rows, shared by all layers.
@@ -62,3 +64,29 @@ class TreeAttentionImpl:
         if step is not None:
             step.attend(query, kv_cache, output, self.scale)
         return output
+
+
+def take_the_place_of(name: str, backend: type) -> None:
+    """Register ``backend`` over the stock one called ``name``, in this process.
+
+    vLLM remembers which class it chose; an engine without trees may have run here before.
+    """
+    from vllm.v1.attention import selector
+    from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend
+
+    path = f"{backend.__module__}.{backend.__qualname__}"
+    register_backend(AttentionBackendEnum[name], path)
+    selector._cached_get_attn_backend.cache_clear()
+
+
+def check_layers(vllm_config: Any) -> None:
+    """Refuse to serve if attention is computed by another implementation: it knows no mask."""
+    from vllm.config import get_layers_from_vllm_config
+    from vllm.model_executor.layers.attention import Attention
+
+    for name, layer in get_layers_from_vllm_config(vllm_config, Attention).items():
+        if not isinstance(layer.impl, TreeAttentionImpl):
+            raise LongSpecError(
+                f"attention of {name} is computed by {type(layer.impl).__name__}, which knows no"
+                " tree mask; leave --attention-backend out"
+            )

@@ -47,7 +47,7 @@ def test_registering_without_the_method_loads_no_adapter() -> None:
     code = (
         "import sys; from longspec_plugin.vllm import register; register(); register();"
         "print([m for m in sys.modules if m.startswith('longspec_plugin.vllm.')"
-        " and m.rsplit('.')[-1] in ('worker', 'runner', 'attention_cpu', 'attention_gpu')])"
+        " and m.rsplit('.')[-1] in ('worker', 'worker_cpu', 'runner', 'attention')])"
     )
     done = isolated(code)
     assert done.stdout.strip().splitlines()[-1] == "[]", done.stderr

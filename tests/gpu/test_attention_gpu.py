@@ -15,7 +15,7 @@ import torch
 
 from proposers.attention import hybrid_attention, key_bias, tree_triton
 from proposers.tree import ancestor_mask, from_parents
-from tests.unit.attention import kernel_checks
+from tests.unit.attention import kernel_checks, paged_checks
 from tests.unit.attention.cases import TOLERANCE, Case, random_case, softmax
 
 if not tree_triton.available():
@@ -23,7 +23,12 @@ if not tree_triton.available():
 
 pytestmark = pytest.mark.gpu
 globals().update(  # the same checks, here with the fixture below
-    {name: check for name, check in vars(kernel_checks).items() if name.startswith("test_")}
+    {
+        name: check
+        for checks in (kernel_checks, paged_checks)
+        for name, check in vars(checks).items()
+        if name.startswith("test_")
+    }
 )
 
 DTYPES = kernel_checks.DTYPES

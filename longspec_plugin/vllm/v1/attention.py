@@ -8,8 +8,6 @@ ignored on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from vllm.v1.attention.backends.cpu_attn import (
     CPUAttentionBackend,
@@ -18,7 +16,7 @@ from vllm.v1.attention.backends.cpu_attn import (
 )
 
 from ...tree_rows import TreeRows, prefix_rows
-from ..tree_attention import TreeAttentionImpl
+from ..tree_attention import TreeAttentionImpl, take_the_place_of
 from .cache import ISA, tree_attention
 
 
@@ -89,10 +87,6 @@ class CPUTargetKV:
         return out.view_as(query)
 
 
-def register(vllm_config: Any) -> None:
+def register() -> None:
     """Take the place of the stock CPU backend in this process."""
-    from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend
-
-    register_backend(
-        AttentionBackendEnum.CPU_ATTN, f"{__name__}.{TreeCPUAttentionBackend.__name__}"
-    )
+    take_the_place_of("CPU_ATTN", TreeCPUAttentionBackend)

@@ -11,6 +11,7 @@ from proposers.tree import DraftTrees
 
 from ...tree_rows import TreeRows
 from ..target import last_attention_layer
+from ..tree_attention import check_layers
 from .attention import CPUTargetKV, CPUTreeStep
 from .cache import check_layout, move_slots
 
@@ -24,6 +25,7 @@ class CPUDevice:
 
     def start(self, runner: Any) -> None:
         """Once the KV cache exists: check its layout and find the last layer."""
+        check_layers(self.config)
         cache = runner.kv_caches[0]
         check_layout(cache.dtype, cache.shape[3] // 2, cache.shape[2])
         layers = self.config.compilation_config.static_forward_context

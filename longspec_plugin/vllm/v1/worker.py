@@ -23,7 +23,7 @@ class LongSpecCPUWorker(CPUWorker):
     vllm_config: Any
 
     def init_device(self) -> None:
-        attention.register(self.vllm_config)
+        attention.register()
         super().init_device()
         self.model_runner.__class__ = TreeCPURunner
         self.model_runner.setup_longspec(CPUDevice(self.vllm_config))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 from vllm.v1.attention.backend import AttentionCGSupport
@@ -20,7 +20,7 @@ from vllm.v1.attention.backends.triton_attn import (
 
 from proposers.attention.paged_triton import PagedRows, paged_attention
 
-from ..tree_attention import TreeAttentionImpl
+from ..tree_attention import TreeAttentionImpl, take_the_place_of
 
 Views = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From a layer's cache to its K and V, ``[blocks, kv_heads, block size, head_dim]`` each."""
@@ -74,8 +74,6 @@ def move_slots(caches: Sequence[Tensor], views: Views, source: Tensor, target: T
             part[target // size, :, target % size] = part[source // size, :, source % size]
 
 
-def register(vllm_config: Any) -> None:
+def register() -> None:
     """Take the place of the stock Triton backend in this process."""
-    from vllm.v1.attention.backends.registry import AttentionBackendEnum, register_backend
-
-    register_backend(AttentionBackendEnum.TRITON_ATTN, f"{__name__}.{TreeTritonBackend.__name__}")
+    take_the_place_of("TRITON_ATTN", TreeTritonBackend)

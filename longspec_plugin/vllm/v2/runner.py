@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
 from ..target import last_attention_layer, target_model
+from ..tree_attention import check_layers
 from .acceptance import TreeRejectionSampler
 from .attention import Views
 from .model_state import TreeModelState
@@ -34,12 +35,13 @@ class TreeRunner(_Runner):
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
         super().load_model(*args, **kwargs)
-        stock: Any = self.model_state
+        stock: Any = self.model_state  # type: ignore[has-type]
         if type(stock) is not TreeModelState.__base__:
             raise LongSpecError(
                 f"the target {type(self.model).__name__} prepares its inputs in a way of its own"
                 f" ({type(stock).__name__}); allowed: Llama-like decoder models"
             )
+        check_layers(self.vllm_config)
         views, topology = type(self).views, self.speculator.topology
         state = TreeModelState(self.vllm_config, self.model, self.encoder_cache, self.device)
         state.attach(self.speculator, views)

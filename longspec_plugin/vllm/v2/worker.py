@@ -21,5 +21,5 @@ class LongSpecWorker(Worker):
     """The runner is built by an overridable method."""
 
     def _make_model_runner(self) -> Any:
-        attention.register(self.vllm_config)
+        attention.register()
         return TreeGPURunner(self.vllm_config, self.device)

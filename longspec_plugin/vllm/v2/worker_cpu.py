@@ -25,7 +25,7 @@ class LongSpecWorker(CPUWorker):
     model_runner: Any
 
     def init_device(self) -> None:
-        attention.register(self.vllm_config)
+        attention.register()
         stock, model_runner.CPUModelRunner = model_runner.CPUModelRunner, TreeCPURunner
         try:
             super().init_device()

@@ -7,7 +7,6 @@ in a process of their own.
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +17,10 @@ import torch
 
 from proposers.attention import tree_triton
 
+from ..interpreted import ROOT, assert_checks_pass
 from .cases import random_case
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="needs Triton: pip install triton"
 )
@@ -29,18 +28,7 @@ needs_triton = pytest.mark.skipif(
 
 @needs_triton
 def test_in_the_interpreter() -> None:
-    checks = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*checks, str(HERE / "kernel_checks.py")],
-        cwd=ROOT,
-        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout
-    assert "skipped" not in done.stdout
+    assert_checks_pass(HERE / "kernel_checks.py")
 
 
 SHARED_MEMORY = 99 * 1024

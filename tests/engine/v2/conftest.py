@@ -1,0 +1,122 @@
+"""Model Runner V2 on a CPU: all engines in one process, its answers shared by the tests here.
+
+``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/vllm_next.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .bed import Answered, Case, Engine
+from .model import ANSWER, Tiny, make
+
+ROOT = Path(__file__).resolve().parents[3]
+COUNT = 12
+GREEDY = {"temperature": 0, "max_tokens": ANSWER, "ignore_eos": True}
+SHORT = {**GREEDY, "max_tokens": 16}
+LIMIT = "the length limit"
+SAMPLED = {**GREEDY, "temperature": 0.8}
+RULES: list[dict[str, Any]] = [
+    {},
+    {"presence_penalty": 1.0, "repetition_penalty": 1.3},
+    {"bad_words": ["w17", "w80"]},
+    {"allowed_token_ids": list(range(4, 90))},
+    {"min_tokens": 8, "ignore_eos": False},
+    {"structured_outputs": {"regex": "(w1|w2|w3)( (w4|w5|w6)){3}"}, "ignore_eos": False},
+    {"logprobs": 2},
+]
+"""What a request may ask for beside greedy answers; those whose rules run along the text are not
+drafted. (Min-p and logit bias vLLM itself refuses beside any speculative method.)"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make(tmp_path_factory.mktemp("tiny"), COUNT)
+
+
+def cases(prompts: list[list[int]]) -> list[Case]:
+    """What the plain engine answers, and the engine with trees must."""
+    few = prompts[:4]
+    kinds = {"temperature": 0.9, "top_k": 20, "top_p": 0.9}
+    drawn = [{**SAMPLED, "seed": i, "logprobs": 3} for i in range(COUNT)]
+    long = [(prompts[i] * 40)[:230] for i in range(2)]
+    stop = {**GREEDY, "stop": ["w1", "w9"], "ignore_eos": False}
+    return [
+        Case("greedy", prompts, [GREEDY] * COUNT),
+        Case("seeded", prompts, drawn),
+        Case("top-k, top-p", few, [{**SHORT, **kinds, "seed": i} for i in range(4)]),
+        Case("rules", prompts[: len(RULES)], [{**SHORT, **rule} for rule in RULES]),
+        Case("n and prompt logprobs", few[:2], [{**SHORT, "n": 2, "temperature": 0.7, "seed": 5},
+                                                {**SHORT, "prompt_logprobs": 2, "logprobs": 2}]),
+        Case(LIMIT, long, [{**GREEDY, "max_tokens": 100}] * 2),
+        Case("stop strings", few, [stop] * 4),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def answered(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answered]:
+    """Every case of every engine, by ``engine/case``."""
+    folder = tmp_path_factory.mktemp("v2")
+    plain = run(folder, [Engine("plain", str(tiny.target), cases(tiny.prompts))])
+    pairs = list(zip(tiny.prompts, plain["plain/greedy"].tokens, strict=True))
+    known = folder / "answers.json"
+    known.write_text(json.dumps(pairs))
+    return plain | run(folder, with_trees(tiny, known))
+
+
+def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
+    """GLIDE's trees in all cases and broken; with lookups and too few blocks; an oracle's; and
+    trees from Python."""
+
+    def engine(name: str, asked: list[Case], spec: dict[str, Any], **arguments: Any) -> Engine:
+        config = {"method": "longspec", **spec}
+        return Engine(name, str(tiny.target), asked, {"speculative_config": config, **arguments})
+
+    prompts, draft = tiny.prompts, {"model": str(tiny.draft)}
+    greedy = Case("greedy", prompts, [GREEDY] * COUNT)
+    controls = [
+        Case(part, prompts[:6], [{**GREEDY, "max_tokens": 20}] * 6, part)
+        for part in ("mask", "positions", "kv_move")
+    ]
+    tight = {
+        "max_model_len": 96,
+        "num_gpu_blocks_override": 8,
+        "max_num_batched_tokens": 48,
+    }
+    lookup = {"proposer": "glide_lookup", "tree_shape": [2, 2], "nodes": 6}
+    tests = "tests.engine.v2.oracle:OracleTrees"
+    aborted = Case("aborted", prompts, [GREEDY] * COUNT, aborted=tuple(range(0, COUNT, 2)))
+    short = Case("short", prompts[:6], [SHORT] * 6)
+    again = replace(next(case for case in cases(prompts) if case.name == LIMIT), name="again")
+    return [
+        engine(
+            "glide",
+            [*cases(prompts), again, *controls],
+            {**draft, "proposer": "glide", "tree_shape": [3, 2, 2]},
+            enable_prefix_caching=True,
+        ),
+        engine("tight", [greedy, aborted], {**draft, **lookup}, **tight),
+        engine("oracle", [greedy], {"proposer": tests, "answers": str(known)}),
+        engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),
+    ]
+
+
+def run(folder: Path, engines: list[Engine]) -> dict[str, Answered]:
+    """Answer a job in a process of its own."""
+    job, out = folder / "job.json", folder / "out.json"
+    job.write_text(json.dumps([asdict(engine) for engine in engines]))
+    python = os.environ.get("LONGSPEC_V2_PYTHON", sys.executable)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "interpreter")])
+    env = {**os.environ, "LONGSPEC_INTERPRET": "1", "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    line = [python, "-m", "tests.engine.v2.bed", str(job), str(out)]
+    done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return {name: Answered(**found) for name, found in json.loads(out.read_text()).items()}

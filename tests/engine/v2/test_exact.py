@@ -1,0 +1,75 @@
+"""Model Runner V2, asynchronous, float32: trees change no token, and no part of them can go."""
+
+from __future__ import annotations
+
+import pytest
+
+from .bed import Answered
+from .conftest import COUNT, LIMIT, RULES, cases
+
+pytestmark = pytest.mark.engine
+Results = dict[str, Answered]
+CASES = [case.name for case in cases([[0]] * COUNT)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_as_the_plain_engine(answered: Results, case: str) -> None:
+    plain, trees = answered[f"plain/{case}"], answered[f"glide/{case}"]
+    assert trees.tokens == plain.tokens
+    assert all(plain.tokens)
+    for left, right in zip(trees.logprobs, plain.logprobs, strict=True):
+        assert [at.keys() for at in left] == [at.keys() for at in right]
+        for a, b in zip(left, right, strict=True):
+            assert a == pytest.approx(b, abs=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["glide", "tight", "oracle"])
+def test_greedy_answers_with_drafts_accepted(answered: Results, engine: str) -> None:
+    """The draft has learnt these answers, so most steps accept something."""
+    found = answered[f"{engine}/greedy"]
+    assert found.tokens == answered["plain/greedy"].tokens
+    drafts, accepted = (
+        found.counters[f"spec_decode_num_{name}"] for name in ("drafts", "accepted_tokens")
+    )
+    print(f"{engine}: AL {1 + accepted / drafts:.2f} over {drafts:.0f} steps")
+    assert 1 + accepted / drafts > 1.5
+
+
+def test_rules_along_the_text_leave_requests_undrafted_beside_drafted_ones(
+    answered: Results,
+) -> None:
+    assert len(answered["glide/rules"].tokens) == len(RULES)
+    assert answered["glide/rules"].counters["spec_decode_num_accepted_tokens"] > 0
+
+
+def test_preemptions_and_chunked_prefill(answered: Results) -> None:
+    assert answered["tight/greedy"].counters["num_preemptions"] >= 3
+
+
+def test_prefix_hits(answered: Results) -> None:
+    """What a draft keeps of a request is made anew from its tokens."""
+    found = answered["glide/again"]
+    assert found.counters["prefix_cache_hits"] > 0
+    assert found.tokens == answered[f"plain/{LIMIT}"].tokens
+
+
+def test_aborts_leave_the_others_alone(answered: Results) -> None:
+    found, plain = answered["tight/aborted"].tokens, answered["plain/greedy"].tokens
+    assert found[1::2] == plain[1::2]
+    assert [] in found[::2]
+
+
+def test_a_proposer_in_python(answered: Results) -> None:
+    found = answered["host/short"]
+    assert found.tokens == [tokens[:16] for tokens in answered["plain/greedy"].tokens[:6]]
+    assert found.counters["spec_decode_num_drafts"] > 0
+
+
+@pytest.mark.parametrize("part", ["mask", "positions", "kv_move"])
+def test_breaking_a_part_changes_the_output(answered: Results, part: str) -> None:
+    """The negative controls."""
+    found = answered[f"glide/{part}"].tokens
+    plain = [tokens[:20] for tokens in answered["plain/greedy"].tokens[:6]]
+    changed = sum(a != b for a, b in zip(found, plain, strict=True))
+    print(f"without {part}: {changed} of {len(plain)} answers differ")
+    assert changed >= len(plain) / 2

@@ -1,0 +1,23 @@
+"""Checks that run under Triton's interpreter: it is chosen at Triton's import, for a whole process.
+
+Their files are not collected by name; a test runs each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def assert_checks_pass(path: Path) -> None:
+    """Run a file of checks; none may fail or be skipped."""
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    env = os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout

@@ -26,7 +26,7 @@ export VLLM_NO_USAGE_STATS ?= 1
 export VLLM_USE_AOT_COMPILE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-sglang test test-engine test-rest quality format setup setup-sglang target gpu clean
+.PHONY: help bench bench-sglang test test-engine test-rest test-next quality format setup setup-sglang target gpu clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,10 @@ test-engine: setup-sglang target  ## only the tests that run real engines
 
 test-rest: setup-sglang target  ## all other tests
 	@$(PYTEST) $(WORKERS) tests/contract tests/unit tests/gpu
+
+test-next: target  ## the tests of Model Runner V2 on vLLM 0.33's Python, for which no CPU build exists
+	@$(PYTHON) recipes/setup/vllm_next.py
+	@LONGSPEC_V2_PYTHON=$(CURDIR)/.venv-vllm-0.33/bin/python $(PYTEST) tests/engine/v2
 
 quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff check .

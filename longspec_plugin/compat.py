@@ -43,7 +43,13 @@ class Supported:
     def check_hooks(self) -> None:
         """Raise LongSpecError if a method that we lean on has gone or takes other arguments."""
         for path, expected in self.hooks.items():
-            found = parameters(path)
+            try:
+                found = parameters(path)
+            except ImportError as error:
+                module = path.partition(":")[0]
+                raise LongSpecError(
+                    f"this {self.engine}'s {module} cannot be imported: {error}"
+                ) from error
             if found is None or found[: len(expected)] != expected:
                 raise LongSpecError(
                     f"this {self.engine}'s {path} takes {found}, expected {expected} first;"
@@ -52,12 +58,20 @@ class Supported:
 
 
 def parameters(path: str) -> tuple[str, ...] | None:
-    """Names of a callable's parameters without ``self``; None if it is not there."""
+    """Names of a callable's parameters without ``self``; None if it is not there.
+
+    Raises:
+        ImportError: its module is there and cannot be imported.
+    """
     module, _, names = path.partition(":")
     try:
-        found = import_module(module)
-        for name in names.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError):
+        found: object = import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # what it imports is missing
         return None
-    return tuple(name for name in inspect.signature(found).parameters if name != "self")  # type: ignore[arg-type]
+    for name in names.split("."):
+        found = getattr(found, name, None)
+    if not callable(found):
+        return None
+    return tuple(name for name in inspect.signature(found).parameters if name != "self")

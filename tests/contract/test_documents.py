@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from longspec_plugin.vllm.runners import UNPROVEN
 from proposers.train.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,15 @@ def test_readme_first_screen() -> None:
         assert piece in first
     for file in ("proposers/base.py", "proposers/tree.py", "proposers/acceptance.py"):
         assert f"({file})" in first
+
+
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "docs/vllm.md", "recipes/smollm2-135m-instruct/draft/README.md"],
+)
+def test_what_is_unproven_is_said_in_the_servers_words(document: str) -> None:
+    text = " ".join((ROOT / document).read_text().split())
+    assert UNPROVEN in text
 
 
 def test_make_help_lists_every_target() -> None:

@@ -75,7 +75,7 @@ quality: setup  ## lint, types and import rules
 	@$(VENV)/lint-imports
 
 gpu: setup  ## on a machine with an NVIDIA GPU: tests of its kernels, measurements, both engines
-	@$(VENV)/python -m pytest tests/gpu
+	@$(VENV)/python -m pytest tests/gpu tests/engine/v2
 	@$(VENV)/python -m recipes.offline.attention
 	@$(VENV)/python -m recipes.offline.step --shapes llama-3-8b --contexts "[128, 4096, 32768]" \
 	  --tree-shape "[4, 16, 16, 16, 16]"

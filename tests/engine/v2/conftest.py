@@ -1,5 +1,6 @@
-"""Model Runner V2 on a CPU: all engines in one process, its answers shared by the tests here.
+"""Model Runner V2: all engines in one process, its answers shared by the tests here.
 
+Where there is a GPU they run on it, else on the CPU under Triton's interpreter.
 ``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/vllm_next.py``.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from .bed import Answered, Case, Engine
 from .model import ANSWER, Tiny, make
@@ -115,7 +117,9 @@ def run(folder: Path, engines: list[Engine]) -> dict[str, Answered]:
     job.write_text(json.dumps([asdict(engine) for engine in engines]))
     python = os.environ.get("LONGSPEC_V2_PYTHON", sys.executable)
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "interpreter")])
-    env = {**os.environ, "LONGSPEC_INTERPRET": "1", "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    env = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    env["LONGSPEC_INTERPRET"] = str(int(not torch.cuda.is_available()))
+    env["TRITON_F32_DEFAULT"] = "ieee"  # or stock kernels multiply float32 in TF32
     line = [python, "-m", "tests.engine.v2.bed", str(job), str(out)]
     done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]

@@ -31,7 +31,9 @@ class OracleTrees(Proposer):
 
     def bind(self, target: TargetModel, requests: int = 1) -> None:
         self.vocabulary = target.shape.vocab_size
-        self.texts = torch.zeros(requests, ROOM, dtype=torch.int64)
+        device = target.embedding.device
+        self.texts = torch.zeros(requests, ROOM, dtype=torch.int64, device=device)
+        self.parents, self.depths = torch.tensor([PARENTS, DEPTHS], device=device)
 
     def start(self, context: DraftContext) -> None:
         """Find the text that a request begins with."""
@@ -40,25 +42,20 @@ class OracleTrees(Proposer):
             begun = context.token_ids[row, :length].tolist()
             text = next((text for text in self.known if text[:length] == begun), [])
             self.texts[slot].zero_()
-            self.texts[slot, : len(text)] = torch.tensor(text, dtype=torch.int64)
+            self.texts[slot, : len(text)] = torch.tensor(text, dtype=torch.int64).to(self.texts)
 
     def propose(self, context: DraftContext) -> DraftTrees:
         length = context.lengths
         one, two = (self.texts[context.slots, (length + i).clamp(max=ROOM - 1)] for i in (0, 1))
         case = length * 2654435761 % 8  # where the truth lies; in 6 and 7 nowhere
-        nodes = torch.arange(self.max_nodes)
+        nodes = torch.arange(self.max_nodes, device=length.device)
         tokens = (one[:, None] * 7 + length[:, None] * 13 + 5 * nodes + 3) % self.vocabulary
         branch, right = case % 2, case < 6
         tokens.scatter_(1, branch[:, None], torch.where(right, one, tokens[:, 6])[:, None])
         child = 2 + 2 * branch + case // 2 % 2
         tokens.scatter_(1, child[:, None], torch.where(case % 3 != 2, two, tokens[:, 6])[:, None])
         batch = len(tokens)
-        parents, depths = torch.tensor(PARENTS), torch.tensor(DEPTHS)
-        return DraftTrees(
-            tokens,
-            parents.expand(batch, -1),
-            depths.expand(batch, -1),
-            torch.zeros(batch, self.max_nodes),
-            torch.full((batch,), self.max_nodes),
-            self.max_depth,
-        )
+        scores = torch.zeros_like(tokens, dtype=torch.float32)
+        sizes = torch.full_like(length, self.max_nodes)
+        shape = (self.parents.expand(batch, -1), self.depths.expand(batch, -1))
+        return DraftTrees(tokens, *shape, scores, sizes, self.max_depth)

@@ -11,17 +11,16 @@ Whatever a proposer drafts, the output stays the target's own; only the speed de
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from proposers.base import DraftContext, TargetModel, TargetShape
-from proposers.tree import DraftTrees, from_parents
+from proposers.base import HostProposer
 
 
-class BigramProposer:
+class BigramProposer(HostProposer):
     """``branches`` children of the root, each with its own likeliest follower."""
 
     max_depth = 2
@@ -33,33 +32,15 @@ class BigramProposer:
         self.branches = int(options.get("branches", 2))
         self.max_nodes = 2 * self.branches
 
-    def check_target(self, shape: TargetShape) -> None:
-        """Every target will do."""
-
-    def bind(self, target: TargetModel) -> None:
-        """Nothing of the target is needed."""
-
-    def forget(self, request_id: Hashable) -> None:
-        """Nothing is kept."""
-
-    def propose(self, context: DraftContext) -> DraftTrees:
-        drafts = [
-            self._draft(tokens)[: int(budget)]
-            for tokens, budget in zip(context.token_ids, context.budgets, strict=True)
-        ]
-        tokens = [[token for token, _ in draft] for draft in drafts]
-        parents = [[parent for _, parent in draft] for draft in drafts]
-        return from_parents(tokens, parents)
-
-    def _draft(self, tokens: np.ndarray) -> list[tuple[int, int]]:
-        """(token, parent) pairs, parents first."""
-        first = [(token, -1) for token in followers(tokens, int(tokens[-1]), self.branches)]
+    def draft(self, tokens: np.ndarray, budget: int) -> tuple[list[int], list[int]]:
+        first = followers(tokens, int(tokens[-1]), self.branches)
         second = [
-            (token, node)
-            for node, (parent, _) in enumerate(first)
-            for token in followers(tokens, parent, 1)
+            (follower, node)
+            for node, token in enumerate(first)
+            for follower in followers(tokens, token, 1)
         ]
-        return first + second
+        drafted = [*((token, -1) for token in first), *second][:budget]
+        return [token for token, _ in drafted], [parent for _, parent in drafted]
 
 
 def followers(tokens: np.ndarray, token: int, count: int) -> list[int]:

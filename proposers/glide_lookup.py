@@ -14,17 +14,19 @@ GLIDE alone 2.07, 8 nodes of each 2.61, competing at one half a token 2.71, at `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .base import DraftContext, Proposer, TargetModel, TargetShape
 from .glide.proposer import GlideProposer
 from .growth import MAX_NODES
+from .joining import join
+from .lookup import Continuations
 from .prompt_lookup import PromptLookupProposer, laid_out
-from .tree import DraftTrees, join, prune
+from .tree import DraftTrees, prune
 
 LOOKUP_OPTIONS = {"lookup_shape": "tree_shape", "max_ngram": "max_ngram", "min_ngram": "min_ngram"}
 DEFAULTS = {"lookup_shape": [1, 1, 1, 1, 1], "min_ngram": 2}
@@ -62,16 +64,16 @@ class GlideLookupProposer(Proposer):
         self.glide.start(context)
 
     def propose(self, context: DraftContext) -> DraftTrees:
-        whole = torch.full_like(context.budgets, max(self.glide.max_nodes, self.lookup.max_nodes))
-        ample = replace(context, budgets=whole)
-        both = join(self.glide.propose(ample), self._trusted(ample)).raised()
+        found = self.lookup.look_up(context)
+        if not context.static and not bool(found.sizes.any()):
+            return self.glide.propose(context)
+        grown, (trusted, real) = self.glide.grown(context), self._trusted(found)
+        both = join(grown, trusted, self.glide.worthy(grown), real).raised()
         budgets = context.budgets.clamp(max=self.max_nodes)
         return prune(both, budgets, width=self.max_nodes if context.static else None)
 
-    def _trusted(self, context: DraftContext) -> DraftTrees:
-        """Looked-up trees with the scores of this module's docstring."""
-        found = self.lookup.look_up(context)
-        trees, keep = laid_out(found)
+    def _trusted(self, found: Continuations) -> tuple[DraftTrees, Tensor]:
+        """As :func:`laid_out`, with the scores of this module's docstring."""
+        level = torch.arange(1, self.lookup.max_depth + 1, device=found.agreed.device)
         agreed = found.agreed[:, None]
-        scores = (agreed / (agreed + trees.depths)).log()
-        return replace(trees, log_probs=scores.masked_fill(~keep, float("-inf")))
+        return laid_out(found, (agreed / (agreed + level)).log())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .base import DraftContext
 
@@ -33,38 +34,43 @@ def continuations(context: DraftContext, ngrams: range, count: int, depth: int) 
         depth: the most tokens of a continuation.
     """
     lines, lengths = context.lines(), context.lengths
-    agreed = _agreement(context, lines, ngrams[0])
-    ends = torch.arange(lines.shape[1], device=lines.device)
-    agreed = agreed.masked_fill((agreed < ngrams[-1]) | (ends >= lengths[:, None]), 0)
-    ranks = torch.where(agreed > 0, agreed * lines.shape[1] + ends, -1)
-    longest = agreed.amax(1).clamp(min=1)
-    tokens, sizes = [], []
+    width, steps = lines.shape[1], torch.arange(depth, device=lines.device)
+    ranks = _ranks(lines, lengths, ngrams)
+    tokens, sizes, tops = [], [], []
     for branch in range(count):
         best, end = ranks.max(1, keepdim=True)
-        at = end + torch.arange(depth, device=lines.device)
-        size = (lengths - end[:, 0]).clamp(max=depth)
-        sizes.append(torch.where(best[:, 0] >= 0, size, 0))
-        tokens.append(lines.gather(1, at.clamp(max=lines.shape[1] - 1)).long())
+        size = (lengths[:, None] - end).clamp(max=depth).masked_fill(best < 0, 0)
+        sizes.append(size[:, 0])
+        tokens.append(lines.gather(1, (end + steps).clamp(max=width - 1)).long())
+        tops.append(best[:, 0])
         if branch + 1 < count:
             told = _tells_the_same(lines, lengths, tokens[-1], sizes[-1])
             ranks = ranks.masked_fill(told | (best < 0), -1)
+    longest = (tops[0] // width).clamp(min=1)
     return Continuations(torch.stack(tokens, 1), torch.stack(sizes, 1), longest)
 
 
-def _agreement(context: DraftContext, lines: Tensor, longest: int) -> Tensor:
-    """``[B, L]``: how many tokens before each place are the last ones of the text, of ``longest``.
+def _ranks(lines: Tensor, lengths: Tensor, ngrams: range) -> Tensor:
+    """``[B, L]``: the more of the last tokens stand before a place, the higher, then the later the
+    place; -1 where it is not a match. A rank over ``L`` is the tokens that agree."""
+    agreed = _agreement(lines, lengths, ngrams[0])
+    ends = torch.arange(lines.shape[1], device=lines.device)
+    found = (agreed >= ngrams[-1]) & (ends < lengths[:, None])
+    return torch.where(found, agreed * lines.shape[1] + ends, -1)
+
+
+def _agreement(lines: Tensor, lengths: Tensor, longest: int) -> Tensor:
+    """``[B, L]`` int64: how many tokens before each place are the last ones of the text, of
+    ``longest``.
 
     A text shorter than an n-gram agrees nowhere: its last tokens begin with copies of its first,
     which no place has before it.
     """
-    last, _ = context.recent(longest)
-    runs = torch.zeros_like(lines, dtype=torch.int64)
-    run = torch.ones_like(lines, dtype=torch.bool)
-    for back in range(1, longest + 1):
-        run[:, :back] = False
-        run[:, back:] &= lines[:, : lines.shape[1] - back] == last[:, -back, None].to(lines)
-        runs += run
-    return runs
+    back = torch.arange(-longest, 0, device=lines.device)
+    last = lines.gather(1, (lengths[:, None] + back).clamp(min=0))
+    before = F.pad(lines, (longest, 0), value=-1).unfold(1, longest, 1)[:, :-1]
+    same = (before == last[:, None]).flip(2)
+    return same.cumprod(2, dtype=torch.int8).sum(2)
 
 
 def _tells_the_same(lines: Tensor, lengths: Tensor, tokens: Tensor, sizes: Tensor) -> Tensor:

@@ -50,7 +50,9 @@ class PromptLookupProposer(Proposer):
             )
 
     def propose(self, context: DraftContext) -> DraftTrees:
-        trees, keep = laid_out(self.look_up(context))
+        level = torch.arange(1, self.max_depth + 1, device=context.lengths.device)
+        scores = (level * math.log(TOKEN_PROBABILITY)).expand(len(context.slots), -1)
+        trees, keep = laid_out(self.look_up(context), scores)
         first = torch.cumsum(keep, dim=1) <= context.budgets.clamp(max=self.max_nodes)[:, None]
         width = min(self.max_nodes, trees.max_nodes) if context.static else None
         return select(trees, keep & first, width)
@@ -59,32 +61,41 @@ class PromptLookupProposer(Proposer):
         return continuations(context, self.ngrams, self.branches, self.max_depth)
 
 
-def laid_out(found: Continuations) -> tuple[DraftTrees, Tensor]:
+def laid_out(found: Continuations, log_probs: Tensor) -> tuple[DraftTrees, Tensor]:
     """All tokens of all continuations in breadth-first order, and which of them are nodes.
 
     A token whose path an earlier continuation has is none: the nodes below it hang on the other's.
+
+    Args:
+        log_probs: ``[B, D]`` of a path of each depth.
     """
     batch, count, depth = found.tokens.shape
-    device = found.tokens.device
-    level = torch.arange(depth, device=device)
-    own = torch.arange(count, device=device)
+    level = torch.arange(depth, device=found.tokens.device)
     known = level < found.sizes[:, :, None]
-    same = found.tokens[:, :, None] == found.tokens[:, None]
-    same = (same & known[:, None]).to(torch.int8).cumprod(3)
-    holder = same.argmax(2)  # [B, C, D] the first continuation that has this path
-    keep = known & (holder == own[:, None])
-    parents = F.pad(holder[:, :, :-1] + level[:-1] * count, (1, 0), value=-1)
-    scores = (level + 1) * math.log(TOKEN_PROBABILITY)
-    depths = (level + 1).repeat_interleave(count).expand(batch, -1)
+    if count == 1:
+        parents, keep = (level - 1).expand(batch, 1, -1), known
+    else:
+        parents, keep = _shared(found.tokens, known, level)
     trees = DraftTrees(
         _by_level(found.tokens),
         _by_level(parents),
-        depths,
-        scores.float().repeat_interleave(count).expand(batch, -1),
-        torch.full((batch,), count * depth, device=device),
+        (level + 1).repeat_interleave(count).expand(batch, -1),
+        log_probs.repeat_interleave(count, dim=1),
+        torch.full_like(found.agreed, count * depth),
         depth,
     )
     return trees, _by_level(keep)
+
+
+def _shared(tokens: Tensor, known: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B, C, D]`` parents of tokens in breadth-first order, and which tokens are nodes."""
+    count = tokens.shape[1]
+    same = tokens[:, :, None] == tokens[:, None]
+    same = (same & known[:, None]).to(torch.int8).cumprod(3)
+    holder = same.argmax(2)  # the first continuation that has this path
+    own = torch.arange(count, device=tokens.device)[:, None]
+    parents = F.pad(holder[:, :, :-1] + level[:-1] * count, (1, 0), value=-1)
+    return parents, known & (holder == own)
 
 
 def _by_level(part: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,11 @@ def select(trees: DraftTrees, keep: Tensor, width: int | None = None) -> DraftTr
         width: columns of the answer, at least as many as are kept; None: those of the largest
             tree, for which the device is read.
     """
-    keep = keep & trees.valid()
+    return _chosen(trees, keep & trees.valid(), width)
+
+
+def _chosen(trees: DraftTrees, keep: Tensor, width: int | None) -> DraftTrees:
+    """:func:`select` where no padding is to be kept."""
     sizes = keep.sum(1)
     order = torch.sort((~keep).to(torch.int8), dim=1, stable=True).indices
     if width is None:
@@ -164,83 +167,8 @@ def select(trees: DraftTrees, keep: Tensor, width: int | None = None) -> DraftTr
         depths=trees.depths.gather(1, order),
         log_probs=trees.log_probs.gather(1, order),
         sizes=sizes,
+        levels=min(trees.levels, width),
     )
-
-
-@dataclass(frozen=True)
-class Joined:
-    """The nodes of two trees side by side, ``[B, N1 + N2]``, before any is left out.
-
-    Attributes:
-        trees: the second tree's nodes behind the first's; ``sizes`` count all of them.
-        keep: ``[B, N1 + N2]`` bool, False for padding and for what the first tree holds already.
-        places: ``[B, N2]`` the node that stands for each of the second tree's.
-    """
-
-    trees: DraftTrees
-    keep: Tensor
-    places: Tensor
-
-    def raised(self) -> DraftTrees:
-        """Each node as likely as the likeliest node below it that only the second tree has, so
-        that pruning keeps whole paths; what is not to be kept has no likelihood."""
-        trees, first = self.trees, self.keep.shape[1] - self.places.shape[1]
-        scores = trees.log_probs.masked_fill(~self.keep, float("-inf"))
-        new = scores[:, first:]
-        above = torch.cat([self.places.new_full((len(new), 1), -1), trees.parents], 1) + 1
-        padded = torch.cat([scores[:, :1], scores], 1)  # in front: the root, of no account
-        at = self.places + 1
-        for _ in range(trees.levels - 1):
-            at = above.gather(1, at)
-            padded.scatter_reduce_(1, at, new, "amax")
-        return replace(trees, log_probs=padded[:, 1:])
-
-
-def join(first: DraftTrees, second: DraftTrees) -> Joined:
-    """Put two trees of each request into one. Shapes depend on the shapes of both alone.
-
-    Parents still come before their children, though not all nodes of a level before the next.
-    """
-    batch, (n, m) = first.batch_size, (first.max_nodes, second.max_nodes)
-    known, at = _same_paths(first, second).max(1)
-    places = torch.where(known, at - 1, n + torch.arange(m, device=at.device))
-    parents = second.parents
-    if m:
-        moved = places.gather(1, parents.clamp(min=0))
-        parents = torch.where(parents < 0, parents, moved)
-    sizes = torch.full_like(first.sizes, n + m)
-    both = DraftTrees(
-        torch.cat([first.tokens, second.tokens], 1),
-        torch.cat([first.parents, parents], 1),
-        torch.cat([first.depths, second.depths], 1),
-        torch.cat([first.log_probs, second.log_probs], 1),
-        sizes.expand(batch),
-        max(first.levels, second.levels),
-    )
-    return Joined(both, torch.cat([first.valid(), second.valid() & ~known], 1), places)
-
-
-def _same_paths(first: DraftTrees, second: DraftTrees) -> Tensor:
-    """``[B, 1 + N1, N2]`` bool: the paths to both carry the same tokens; row 0 is the root."""
-    nodes = first.tokens[:, :, None] == second.tokens[:, None]
-    nodes &= first.valid()[:, :, None] & second.valid()[:, None]
-    same = F.pad(nodes, (1, 0, 1, 0))
-    same[:, 0, 0] = True  # the root is the root
-    rows = (first.parents + 1)[:, :, None].expand(-1, -1, same.shape[2])
-    columns = (second.parents + 1)[:, None].expand(-1, first.max_nodes, -1)
-    for _ in range(min(first.levels, second.levels)):
-        same[:, 1:, 1:] = nodes & same.gather(1, rows).gather(2, columns)
-    return same[:, :, 1:]
-
-
-def merge(first: DraftTrees, second: DraftTrees) -> DraftTrees:
-    """One tree per request that holds the paths of both; shared beginnings are stored once.
-
-    Nodes of ``first`` keep their places, new ones of ``second`` follow; a shared node keeps the
-    score of ``first``.
-    """
-    joined = join(first, second)
-    return select(joined.trees, joined.keep)
 
 
 def prune(
@@ -255,10 +183,15 @@ def prune(
     closed under parents: this is the tree of greatest expected acceptance of that size. Nodes of no
     likelihood are never kept. ``width`` as in :func:`select`.
     """
+    return _chosen(trees, likeliest(trees, budgets, min_log_prob), width)
+
+
+def likeliest(trees: DraftTrees, budgets: Tensor, min_log_prob: float = float("-inf")) -> Tensor:
+    """``[B, N]`` bool: the nodes that :func:`prune` keeps."""
     scores = trees.log_probs.masked_fill(~trees.valid(), float("-inf"))
     order = torch.sort(scores, dim=1, descending=True, stable=True).indices
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
     likely = scores >= max(min_log_prob, torch.finfo(scores.dtype).min)
-    return select(trees, (rank < budgets.to(rank)[:, None]) & likely, width)
+    return (rank < budgets.to(rank)[:, None]) & likely

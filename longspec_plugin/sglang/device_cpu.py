@@ -27,12 +27,12 @@ class CPUDevice:
     def __init__(self, runner: Any) -> None:
         self.runner = runner
 
-    def target_kv(self, batch: Any, index: Tensor) -> CPUTargetKV:
-        """The last layer's KV of the requests at ``index`` in the batch."""
+    def target_kv(self, batch: Any) -> CPUTargetKV:
+        """The last layer's KV of the batch's requests."""
         pool = self.runner.token_to_kv_pool
         keys, values = pool.get_kv_buffer(pool.start_layer + pool.layer_num - 1)
         table = self.runner.req_to_token_pool.req_to_token
-        lengths, rows = batch.seq_lens[index].long(), batch.req_pool_indices[index].long()
+        lengths, rows = batch.seq_lens.long(), batch.req_pool_indices.long()
         return CPUTargetKV(keys, values, lengths, table, rows)
 
     def move(self, batch: Any, rows: Tensor, width: int) -> None:

@@ -23,13 +23,12 @@ class GPUDevice:
     def __init__(self, runner: Any) -> None:
         self.runner = runner
 
-    def target_kv(self, batch: Any, index: Tensor) -> GPUTargetKV:
-        """The last layer's KV of the requests at ``index`` in the batch."""
+    def target_kv(self, batch: Any) -> GPUTargetKV:
+        """The last layer's KV of the batch's requests."""
         pool = self.runner.token_to_kv_pool
         keys, values = pool.get_kv_buffer(pool.start_layer + pool.layer_num - 1)
         table = self.runner.req_to_token_pool.req_to_token
-        slots = batch.req_pool_indices[index]
-        return GPUTargetKV(keys, values, batch.seq_lens[index], table, slots)
+        return GPUTargetKV(keys, values, batch.seq_lens, table, batch.req_pool_indices)
 
     def move(self, batch: Any, rows: Tensor, width: int) -> None:
         """Bring the KV of accepted rows (``[B, D + 1]``, -1 pads) right behind the prefix."""

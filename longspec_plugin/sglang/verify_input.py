@@ -16,7 +16,8 @@ class TreeVerifyInput(NgramVerifyInput):  # type: ignore[misc]
     """The rows of one step: ``width`` a request, the root first.
 
     Trees smaller than ``width - 1`` nodes are padded with rows that see the root alone; what they
-    write lies behind the tree and is written again before anything reads it.
+    write lies behind the tree and is written again before anything reads it. No tree is larger,
+    though its tensors may be wider.
 
     Attributes:
         mask: ``[B, width, width]`` bool, row sees row.
@@ -60,13 +61,15 @@ def next_input(width: int, tokens: Tensor, counts: Tensor, lengths: Tensor) -> A
 
 def _padded(rows: Tensor, width: int, fill: Tensor) -> Tensor:
     missing = width - rows.shape[1]
-    return torch.cat([rows, fill.to(rows).expand(-1, missing)], 1) if missing else rows
+    if missing <= 0:
+        return rows[:, :width]
+    return torch.cat([rows, fill.to(rows).expand(-1, missing)], 1)
 
 
 def _widened(mask: Tensor, width: int) -> Tensor:
     batch, size, _ = mask.shape
-    if size == width:
-        return mask
+    if size >= width:
+        return mask[:, :width, :width]
     wide = torch.eye(width, dtype=torch.bool, device=mask.device).repeat(batch, 1, 1)
     wide[:, :, 0] = True
     wide[:, :size, :size] = mask

@@ -65,16 +65,14 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
         output, tokens = result.logits_output, result.next_token_ids
         self.drafter.remember_hidden(batch.req_pool_indices, output.hidden_states)
         output.hidden_states = None
-        for request, token in zip(batch.reqs, tokens.tolist(), strict=True):
-            self.drafter.book.start(request, token)
+        self.drafter.history.begin(batch, tokens)
         self.trace.end_cycle()  # no cycle of ours: the next one begins here
         ones = torch.ones(len(batch.reqs), dtype=torch.int32, device=lengths.device)
         return self._result(result, tokens, tokens[:, None], ones, lengths)
 
     def _decode(self, batch: Any, on_publish: Publish) -> GenerationBatchResult:
-        self.drafter.keep_only({request.rid for request in batch.reqs})
         with self.trace.section("draft"):
-            trees = self.drafter.draft(batch, lambda index: self.device.target_kv(batch, index))
+            trees = self.drafter.draft(batch, self.device.target_kv)
         with self.trace.section("verify"):
             width = self._prepare(batch, trees)
             with self.trace.section("forward"):
@@ -85,10 +83,7 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
         lengths = batch.seq_lens + counts
         if on_publish is not None:
             on_publish(lengths)
-        for request, tokens, count in zip(
-            batch.reqs, walk.tokens.tolist(), counts.tolist(), strict=True
-        ):
-            self.drafter.book.extend(request, tokens[:count])
+        self.drafter.history.extend(batch, walk.tokens, counts)
         batch.forward_mode = ForwardMode.DECODE
         self.trace.note_trees(trees, walk.accepted, width * len(batch.reqs))
         self.trace.end_cycle()
@@ -98,12 +93,10 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
 
     def _prepare(self, batch: Any, trees: DraftTrees) -> int:
         """Turn the batch into a verification of its trees; return the rows of each request."""
-        widest = int(trees.sizes.max()) if len(batch.reqs) else 0
-        width = self.width if self.device.fixed_width else 1 + widest
-        lengths = batch.seq_lens.long()
-        step = TreeVerifyInput(
-            trees, self.drafter.roots(batch), lengths, width, self.device.whole_mask
-        )
+        fixed = self.device.fixed_width
+        width = self.width if fixed else 1 + max(trees.sizes.tolist(), default=0)
+        lengths, roots = batch.seq_lens.long(), self.drafter.history.roots(batch)
+        step = TreeVerifyInput(trees, roots, lengths, width, self.device.whole_mask)
         columns = lengths[:, None] + torch.arange(width, device=lengths.device)
         table = batch.req_to_token_pool.req_to_token
         batch.forward_mode = ForwardMode.TARGET_VERIFY

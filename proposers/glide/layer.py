@@ -37,12 +37,17 @@ def rotary_tables(
     rope: RotaryConfig, positions: Tensor, head_dim: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Cosines and sines, ``[*positions.shape, head_dim]`` (two equal halves, Llama's order)."""
-    angles = positions[..., None].float() * _frequencies(rope, head_dim, positions.device)
+    return tables_of(frequencies(rope, head_dim, positions.device), positions, dtype)
+
+
+def tables_of(frequencies: Tensor, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """:func:`rotary_tables` of frequencies that are there already."""
+    angles = positions[..., None].float() * frequencies
     doubled = torch.cat([angles, angles], dim=-1)
     return doubled.cos().to(dtype), doubled.sin().to(dtype)
 
 
-def _frequencies(rope: RotaryConfig, head_dim: int, device: torch.device) -> Tensor:
+def frequencies(rope: RotaryConfig, head_dim: int, device: torch.device) -> Tensor:
     """``[head_dim / 2]`` radians a position; see :class:`RotaryConfig` for Llama 3.1's."""
     exponents = torch.arange(0, head_dim, 2, device=device).float() / head_dim
     plain = 1.0 / rope.theta**exponents

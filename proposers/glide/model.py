@@ -13,7 +13,7 @@ from ..base import TargetModel
 from ..packed import Linear, packed_linear
 from .checkpoint import VOCABULARY
 from .config import GlideConfig
-from .layer import CrossAttend, GlideLayer, SelfAttend, rotary_tables
+from .layer import CrossAttend, GlideLayer, SelfAttend, frequencies, tables_of
 from .native import NativeGlide
 from .packed import pack
 
@@ -27,6 +27,7 @@ class GlideDraft:
         head: from ``[..., H]`` to ``[..., Vd]``: rows of the target's head, with the final norm's
             weight folded in.
         vocabulary: ``[Vd]`` target ids of the draft vocabulary, or None for all of them.
+        frequencies: ``[head_dim / 2]`` of the rotary embedding.
         native: the same for few rows, where there is a kernel for it.
     """
 
@@ -35,6 +36,7 @@ class GlideDraft:
     embedding: Tensor
     head: Linear
     vocabulary: Tensor | None
+    frequencies: Tensor
     native: NativeGlide | None = None
 
     @classmethod
@@ -52,11 +54,12 @@ class GlideDraft:
             head = (head.float() * target.final_norm.float()).to(head.dtype)
         layer = layer.eval().requires_grad_(False)
         native = NativeGlide.of(config, layer, target.embedding, head)
-        return cls(config, pack(layer), target.embedding, packed_linear(head), vocabulary, native)
+        rotary = frequencies(config.target.rope, config.target.head_dim, target.embedding.device)
+        parts = (pack(layer), target.embedding, packed_linear(head), vocabulary, rotary)
+        return cls(config, *parts, native)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        target = self.config.target
-        return rotary_tables(target.rope, positions, target.head_dim, self.embedding.dtype)
+        return tables_of(self.frequencies, positions, self.embedding.dtype)
 
     def window_kv(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """All blocks' K and V of tokens ``[n]``: ``[n, num_layers * kv_heads, head_dim]`` each."""

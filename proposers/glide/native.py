@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import native
 from .config import GlideConfig
-from .layer import Attention, Block, CrossAttend, GlideLayer, rotary_tables
+from .layer import Attention, Block, CrossAttend, GlideLayer, frequencies, tables_of
 from .window import SelfAttentionWindow
 
 SOURCE = Path(native.__file__).with_name("glide.cpp")
@@ -109,6 +109,7 @@ class NativeGlide:
         self.kept: list[Tensor] = [embedding]
         """What the pointers point to."""
         target = config.target
+        self.frequencies = frequencies(target.rope, target.head_dim, embedding.device)
         heads, kv = target.num_attention_heads, target.num_key_value_heads
         blocks = (_Block * 2)(*(self._block(block) for block in layer.blocks()))
         fused = layer.hidden_proj
@@ -145,8 +146,7 @@ class NativeGlide:
         return rows <= self.most_rows
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        target = self.config.target
-        return rotary_tables(target.rope, positions, target.head_dim, torch.float32)
+        return tables_of(self.frequencies, positions, torch.float32)
 
     def fill(
         self, window: SelfAttentionWindow, slots: Tensor, tokens: Tensor, positions: Tensor

@@ -19,21 +19,13 @@ from torch import Tensor
 from ..attention import masked_attention
 from ..base import DraftContext, Proposer, TargetKV, TargetModel, TargetShape
 from ..growth import MAX_NODES, Frontier, check_shape, grow
-from ..tree import DraftTrees, prune
+from ..tree import DraftTrees, likeliest, prune
 from .checkpoint import check_glide, load_glide
 from .config import GlideConfig
 from .model import GlideDraft
 from .native import Rows
+from .options import MAX_GROWN, OPTIONS, check_nodes, check_temperature, log_of
 from .window import SelfAttentionWindow
-
-OPTIONS = {
-    "tree_shape": [4, 4, 2, 1],
-    "min_probability": 0.0,
-    "nodes": None,
-    "temperature": None,
-}
-MAX_GROWN = 1024
-"""Most nodes that may be grown where ``nodes`` says how many of them the target verifies."""
 
 
 class GlideProposer(Proposer):
@@ -63,8 +55,8 @@ class GlideProposer(Proposer):
             )
         chosen = {**OPTIONS, **options}
         self._take_shape(chosen["tree_shape"], check_nodes(chosen["nodes"]))
-        self.min_log_prob = _log(chosen["min_probability"])
-        temperature = _temperature(chosen["temperature"])
+        self.min_log_prob = log_of(chosen["min_probability"])
+        temperature = check_temperature(chosen["temperature"])
         self.draft_dir, self.assumed = draft_dir, assumed
         self.config = check_glide(draft_dir, assumed)
         if temperature is not None:
@@ -74,8 +66,9 @@ class GlideProposer(Proposer):
         self.nodes = nodes
         most = MAX_NODES if nodes is None else MAX_GROWN
         self.shape = check_shape(shape, most)[:nodes]  # no path is longer than all that is kept
-        self.grown = sum(self.shape)
-        self.max_nodes, self.max_depth = min(self.grown, nodes or self.grown), len(self.shape)
+        self.most_grown, self.max_depth = sum(self.shape), len(self.shape)
+        self.max_nodes = min(self.most_grown, nodes or self.most_grown)
+        self.limit = nodes if self.max_nodes < self.most_grown else None
 
     def check_target(self, shape: TargetShape) -> None:
         """Refuse a target whose sizes are not those the draft was trained for."""
@@ -105,7 +98,7 @@ class GlideProposer(Proposer):
         heads, width = self.config.num_layers * target.num_key_value_heads, target.head_dim
         window, keys_values = self.config.window, self.model.window_kv
         like, native = self.model.embedding, self.model.native
-        return SelfAttentionWindow(window, self.grown, heads, width, keys_values, like, native)
+        return SelfAttentionWindow(window, self.most_grown, heads, width, keys_values, like, native)
 
     def reshaped(self, shape: Sequence[int], nodes: int | None = None) -> GlideProposer:
         """The same loaded draft, growing trees of another shape and keeping ``nodes`` of them."""
@@ -120,17 +113,32 @@ class GlideProposer(Proposer):
 
     @torch.inference_mode()
     def propose(self, context: DraftContext) -> DraftTrees:
-        self.window.update(context)
-        step = _DraftCycle(self, context)
-        limit = self.max_nodes if self.max_nodes < self.grown else None
-        trees = grow(
-            context.roots(), self.shape, step, self.min_log_prob, limit, static=context.static
-        )
+        trees = self.grown(context)
         budgets = context.budgets.clamp(max=self.max_nodes)
-        whole = self.min_log_prob == -math.inf and limit is None
-        if whole and (context.static or bool((budgets >= self.grown).all())):
+        if self.whole and (context.static or bool((budgets >= self.most_grown).all())):
             return trees
         return prune(trees, budgets, self.min_log_prob, self.max_nodes if context.static else None)
+
+    @property
+    def whole(self) -> bool:
+        """All that is grown is kept, but for smaller budgets."""
+        return self.min_log_prob == -math.inf and self.limit is None
+
+    @torch.inference_mode()
+    def grown(self, context: DraftContext) -> DraftTrees:
+        """Trees from which no node has been left out, whatever its likelihood."""
+        self.window.update(context)
+        step = _DraftCycle(self, context)
+        return grow(
+            context.roots(), self.shape, step, self.min_log_prob, self.limit, static=context.static
+        )
+
+    def worthy(self, trees: DraftTrees) -> Tensor:
+        """``[B, N]`` bool: the nodes of :meth:`grown` that :meth:`propose` would give."""
+        if self.limit is None:
+            return trees.log_probs >= self.min_log_prob
+        budgets = torch.full_like(trees.sizes, self.limit)
+        return likeliest(trees, budgets, self.min_log_prob)
 
 
 class _DraftCycle:
@@ -201,39 +209,3 @@ class _DraftCycle:
             own = torch.eye(width, dtype=torch.bool, device=held.device)
             self.ancestors = torch.cat([inherited, own.expand(len(held), -1, -1)], dim=2)
         return torch.cat([in_window, self.ancestors], dim=2)
-
-
-def check_nodes(nodes: Any) -> int | None:
-    """A budget of nodes, or None for all.
-
-    Raises:
-        ValueError: in one line that names the value and what is allowed.
-    """
-    if nodes is None:
-        return None
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or not 1 <= nodes <= MAX_NODES:
-        raise ValueError(
-            f"nodes={nodes!r}: allowed are whole numbers from 1 to {MAX_NODES},"
-            " or null for all of tree_shape"
-        )
-    return nodes
-
-
-def _temperature(value: Any) -> float | None:
-    if value is None:
-        return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
-        raise ValueError(
-            f"temperature={value!r}: allowed are numbers above 0 (1 leaves the draft's"
-            " probabilities as they are), or null for the draft's own"
-        )
-    return float(value)
-
-
-def _log(probability: Any) -> float:
-    if isinstance(probability, bool) or not isinstance(probability, int | float):
-        raise ValueError(f"min_probability={probability!r}: expected a number from 0 up to 1")
-    if not 0 <= probability < 1:
-        raise ValueError(f"min_probability={probability!r}: allowed are numbers from 0 up to 1")
-    return math.log(probability) if probability else -math.inf

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from proposers.base import DraftContext, TargetModel
+from proposers.base import DraftContext, TargetKV, TargetModel
 from proposers.glide.checkpoint import expected_shapes, save_glide
 from proposers.glide.config import GlideConfig
 from proposers.glide.proposer import GlideProposer
@@ -108,6 +108,24 @@ def loaded_subject(args: argparse.Namespace) -> Subject:
     return Subject(model.tree_proposer(args.tree_shape), target, model.target.embedding)
 
 
+def one_request(length: int, hidden: Tensor, kv: TargetKV, nodes: int) -> DraftContext:
+    """A text of random tokens, of which the last is new."""
+    ids = torch.randint(0, 1000, (1, length), device=hidden.device)
+    one = torch.ones(1, dtype=torch.int64, device=hidden.device)
+    first = torch.zeros_like(one)
+    return DraftContext(
+        slots=first,
+        token_ids=ids,
+        rows=first,
+        lengths=length * one,
+        num_new=one,
+        most_new=1,
+        hidden_states=hidden,
+        target_kv=kv,
+        budgets=nodes * one,
+    )
+
+
 class NoKV:
     """Nothing to read: what a draft costs without its look at the target's KV."""
 
@@ -122,10 +140,9 @@ def measure(subject: Subject, context: int, repeats: int, speed: float) -> dict[
     device = like.device.type
     kv = torch.randn(subject.kv_shape(context), dtype=like.dtype, device=like.device)
     last = LastLayerKV(kv[0], kv[1], None)
-    ids = torch.randint(0, 1000, (context + 1,)).numpy()
     hidden = torch.randn(1, like.shape[1], dtype=like.dtype, device=like.device)
-    nodes = torch.tensor([proposer.max_nodes], device=like.device)
-    request = DraftContext(["one"], [ids], hidden, last, nodes)
+    request = one_request(context + 1, hidden, last, proposer.max_nodes)
+    proposer.start(request)
     draft = wall(lambda: proposer.propose(request), repeats, device)
     blind = replace(request, target_kv=NoKV())
     own = wall(lambda: proposer.propose(blind), repeats, device)

@@ -80,7 +80,6 @@ def simulate(
             nodes[int(walk.counts[0, 2]) - drawn] += 1
             levels += len(calls) - before
             times.append(walk.seconds[-1] / max(len(calls) - before, 1))
-        proposer.forget(0)
         accepted += int(walk.counts[0, 1])
     steps = sum(nodes.values())
     calm = 1e3 * float(np.quantile(times, 0.25))  # what else runs here can only add to it

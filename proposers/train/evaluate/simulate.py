@@ -55,7 +55,9 @@ class Simulation:
         device: torch.device | str = "cpu",
     ) -> None:
         self.proposer = proposer
-        self.texts = torch.nn.utils.rnn.pad_sequence([a.tokens.long() for a in answers], True)
+        self.texts = _padded([a.tokens.long() for a in answers])
+        self.token_ids = self.texts.to(device)
+        """The same, where the proposer reads it."""
         self.hidden = _padded([a.hidden for a in answers]).to(device)
         self.keys = _padded([a.keys for a in answers]).transpose(1, 2).to(device)
         self.values = _padded([a.values for a in answers]).transpose(1, 2).to(device)
@@ -63,6 +65,8 @@ class Simulation:
         self.root = torch.tensor([a.prompt_len for a in answers])
         self.end = torch.tensor([a.prompt_len + a.walked(tokens) for a in answers])
         batch = len(answers)
+        self.drafted = torch.zeros(batch, dtype=torch.long)
+        """Tokens that were known when an answer was last drafted."""
         self.counts = torch.zeros(batch, 4, dtype=torch.long)
         """Steps, accepted tokens, nodes, steps without a draft."""
         self.reached = torch.zeros(batch, proposer.max_depth, dtype=torch.long)
@@ -78,35 +82,48 @@ class Simulation:
             before = self.root.minimum(self.end).sum()
             self.step(active.nonzero()[:, 0])
             advance(int(self.root.minimum(self.end).sum() - before))
-        for name in range(len(self.root)):
-            self.proposer.forget(name)
         return self.tallies()
 
     def step(self, rows: Tensor) -> None:
         """One verify step of the answers ``rows``."""
         root = self.root[rows]
         began = time.perf_counter()
-        trees = self.proposer.propose(self.context(rows, root))
-        trees = trees.to(torch.device("cpu"))  # waits for the device
+        trees = self._draft(rows, root)
         self.seconds.append(time.perf_counter() - began)
         walk = greedy_walk(trees, self._following(rows, root, trees))
         self._count(rows, root, trees, walk)
         self.root[rows] += walk.accepted + 1
 
+    def _draft(self, rows: Tensor, root: Tensor) -> DraftTrees:
+        context = self.context(rows, root)
+        first = (self.drafted[rows] == 0).nonzero()[:, 0]
+        if len(first):
+            self.proposer.start(context.part(first))
+        self.drafted[rows] = root + 1
+        trees = self.proposer.propose(context).truncated(context.budgets)
+        return trees.to(torch.device("cpu"))  # waits for the device
+
     def context(self, rows: Tensor, root: Tensor) -> DraftContext:
         """What the proposer is given for the answers ``rows``."""
         where = rows.to(self.keys.device)
+        drafted = self.drafted[rows]
+        new = torch.where(drafted > 0, root + 1 - drafted, 1)
         known = int(root.max())
         keys, values = (
             (part if len(rows) == len(part) else part[where])[:, :, :known]
             for part in (self.keys, self.values)
         )
+        lengths = root.to(where.device) + 1
         return DraftContext(
-            rows.tolist(),
-            [self.texts[b, : r + 1].numpy() for b, r in zip(rows, root, strict=True)],
-            self.hidden[where, root.to(where.device) - 1],
-            CachedKV(keys, values, root.to(where.device)),
-            torch.full((len(rows),), self.proposer.max_nodes),
+            slots=where,
+            token_ids=self.token_ids,
+            rows=where,
+            lengths=lengths,
+            num_new=new.to(where.device),
+            most_new=int(new.max()),
+            hidden_states=self.hidden[where, lengths - 2],
+            target_kv=CachedKV(keys, values, lengths - 1),
+            budgets=torch.full_like(lengths, self.proposer.max_nodes),
         )
 
     def _following(self, rows: Tensor, root: Tensor, trees: DraftTrees) -> Tensor:

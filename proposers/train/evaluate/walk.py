@@ -89,7 +89,6 @@ def timed(proposer: Proposer, answers: Sequence[Answer], device: str) -> dict[st
         walk = Simulation(proposer, [answer], device=device)
         while int(walk.root) + 1 < int(walk.end) and len(seconds) + len(walk.seconds) < TIMED:
             walk.step(torch.tensor([0]))
-        proposer.forget(0)
         seconds += walk.seconds
         if len(seconds) >= TIMED:
             break

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ...glide.proposer import MAX_GROWN
+from ...glide.options import MAX_GROWN
 from ...growth import check_shape
 from ...registry import load_proposer
 from ..recipe import Section

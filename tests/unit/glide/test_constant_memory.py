@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from proposers.attention import prefix_attention
 from proposers.base import DraftContext
 from proposers.glide.proposer import GlideProposer
 from proposers.offline.target import LastLayerKV
+from tests.unit.proposers.contexts import first_trees, of_texts
 
 from .tiny import DIM, HIDDEN, KV_HEADS, VOCAB, tiny_draft, tiny_target
 
@@ -50,13 +52,11 @@ def drafted(
         proposer.config = proposer.config.model_copy(update={"window": window})
     proposer.bind(tiny_target())
     generator = torch.Generator().manual_seed(length)
-    ids = torch.randint(0, VOCAB, (length,), generator=generator)
+    ids = torch.randint(0, VOCAB, (length,), generator=generator).tolist()
     kv = torch.randn(2, 1, KV_HEADS, length - 1, DIM, generator=generator)
     state = torch.randn(1, HIDDEN, generator=generator)
-    context = DraftContext(
-        ["one"], [ids.numpy()], state, LastLayerKV(kv[0], kv[1], None), torch.tensor([128])
-    )
-    return proposer, context
+    known = LastLayerKV(kv[0], kv[1], None)
+    return proposer, replace(of_texts([ids], 128), hidden_states=state, target_kv=known)
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one layer", "two layers"])
@@ -70,14 +70,14 @@ def test_memory_does_not_grow_from_512_to_8192_tokens(folder: Path) -> None:
     held, made = [], []
     for length in (513, 2048, 8192):
         proposer, context = drafted(folder, length)
-        proposer.propose(context)
+        first_trees(proposer, context)
         held.append(proposer.window.ring.numel())
         with LargestTensor() as seen:
-            proposer.forget("one")
-            proposer.propose(context)  # prefill of the window and a tree
+            first_trees(proposer, context)  # prefill of the window and a tree
         made.append(seen.largest)
+        assert proposer.window.ring.numel() == held[-1]
     heads = proposer.config.num_layers * KV_HEADS
-    assert held[0] == held[1] == held[2] == 2 * 4 * heads * (513 + sum(SHAPE)) * DIM
+    assert held[0] == held[1] == held[2] == 2 * heads * (513 + sum(SHAPE)) * DIM
     assert made[0] == made[1] == made[2]
     assert made[0] < 2 * 513 * HIDDEN
 
@@ -99,11 +99,11 @@ def test_outputs_equal_the_full_length_drafts(
 ) -> None:
     """All keys kept from the first token on, the window being a mask only."""
     proposer, context = drafted(folder, length)
-    short = proposer.propose(context)
+    short = first_trees(proposer, context)
     whole, context = drafted(folder, length, window=length + 8)
     assert whole.window.capacity > length
     whole.window.window = 512  # what is attended to; what is kept stays
-    full = whole.propose(context)
+    full = first_trees(whole, context)
     assert torch.equal(short.tokens, full.tokens)
     assert torch.equal(short.parents, full.parents)
     torch.testing.assert_close(short.log_probs, full.log_probs)

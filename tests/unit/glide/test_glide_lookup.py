@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from longspec_plugin.options import LongSpecOptions
 from proposers.base import DraftContext
 from proposers.glide_lookup import GlideLookupProposer
-from proposers.tree import DraftTrees
+from proposers.tree import DraftTrees, select
+from tests.unit.proposers.contexts import first_trees, of_texts
 
 from .test_proposer import context, paths
 from .tiny import tiny_draft, tiny_target
@@ -34,14 +34,19 @@ def bound(draft: Path, **options: object) -> GlideLookupProposer:
 def repeating(budget: int = 128) -> DraftContext:
     """One request whose last three tokens occurred before, and one without any repetition."""
     asked = context([16, 8], seed=6, budget=budget)
-    tokens = np.array([50, 1, 2, 3, 4, 5, 6, 7, 8, 9, 51, 52, 53, 1, 2, 3])
-    return replace(asked, token_ids=[tokens, np.arange(8)])
+    tokens = [50, 1, 2, 3, 4, 5, 6, 7, 8, 9, 51, 52, 53, 1, 2, 3]
+    texts = of_texts([tokens, range(8)], budget)
+    return replace(asked, token_ids=texts.token_ids)
+
+
+def looked_up(proposer: GlideLookupProposer, asked: DraftContext) -> DraftTrees:
+    """The lookup's part of the trees."""
+    return select(*proposer._trusted(proposer.lookup.look_up(asked)))
 
 
 def test_a_long_agreement_is_trusted(draft: Path) -> None:
     proposer = bound(draft, lookup_shape=[1, 1, 1, 1])
-    asked = repeating()
-    found = proposer._trusted(proposer.lookup.propose(asked), asked)
+    found = looked_up(proposer, repeating())
     assert found.token_lists() == [[4, 5, 6, 7], []]
     expected = [math.log(3 / (3 + depth)) for depth in (1, 2, 3, 4)]
     assert found.log_probs[0].tolist() == pytest.approx(expected)
@@ -49,8 +54,8 @@ def test_a_long_agreement_is_trusted(draft: Path) -> None:
 
 def test_all_is_kept_without_a_budget(draft: Path) -> None:
     proposer = bound(draft, tree_shape=[3, 2], lookup_shape=[1, 1, 1, 1])
-    trees = proposer.propose(repeating())
-    glide = proposer.glide.propose(repeating())
+    trees = first_trees(proposer, repeating())
+    glide = first_trees(proposer.glide, repeating())
     assert proposer.max_nodes == 9
     assert set(paths(trees, 0)) == set(paths(glide, 0)) | {(4,), (4, 5), (4, 5, 6), (4, 5, 6, 7)}
     assert set(paths(trees, 1)) == set(paths(glide, 1))
@@ -70,11 +75,11 @@ def competing(glide: DraftTrees, lookup: DraftTrees, nodes: int) -> set[tuple[in
 def test_the_merged_tree_keeps_to_the_budget(draft: Path, nodes: int) -> None:
     options = {"tree_shape": [4, 4, 4], "lookup_shape": [1] * 5}
     proposer, asked = bound(draft, **options, nodes=nodes), repeating()
-    trees = proposer.propose(asked)
+    trees = first_trees(proposer, asked)
     assert proposer.max_nodes == nodes
     assert int(trees.sizes.max()) <= nodes
-    glide = bound(draft, **options).glide.propose(asked)
-    lookup = proposer._trusted(proposer.lookup.propose(asked), asked)
+    glide = first_trees(bound(draft, **options).glide, asked)
+    lookup = looked_up(proposer, asked)
     chosen = paths(trees, 0)
     assert set(chosen) == competing(glide, lookup, nodes)
     for b in range(2):
@@ -85,7 +90,7 @@ def test_the_merged_tree_keeps_to_the_budget(draft: Path, nodes: int) -> None:
 def test_a_smaller_budget_of_the_step_wins(draft: Path, budget: int) -> None:
     """Shared beginnings that GLIDE holds for unlikely do not lose their looked-up ends."""
     proposer = bound(draft, tree_shape=[4, 4, 4], lookup_shape=[1] * 5, nodes=9)
-    trees = proposer.propose(repeating(budget))
+    trees = first_trees(proposer, repeating(budget))
     assert int(trees.sizes.max()) <= budget
     assert bool((trees.parents[trees.valid()] >= -1).all())
     assert all(path[:-1] in paths(trees, 0) for path in paths(trees, 0) if len(path) > 1)
@@ -97,7 +102,7 @@ def test_nodes_make_room_for_wide_trees(draft: Path) -> None:
         GlideLookupProposer(draft, wide)
     proposer = bound(draft, **wide, nodes=16)
     assert proposer.max_nodes == 16
-    assert int(proposer.propose(repeating()).sizes.max()) == 16
+    assert int(first_trees(proposer, repeating()).sizes.max()) == 16
 
 
 def test_a_null_takes_the_drafts_default_away(tmp_path: Path) -> None:

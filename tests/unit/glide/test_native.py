@@ -5,6 +5,7 @@ Those are compared with the formula in test_proposer.py, whose sizes the kernel 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from proposers.glide.checkpoint import save_glide
 from proposers.glide.native import SOURCE, NativeGlide
 from proposers.glide.proposer import GlideProposer
 from proposers.tree import DraftTrees
+from tests.unit.proposers.contexts import first_trees, of_texts
 
 from .tiny import HEADS, KV_HEADS, VOCAB, DenseKV, tiny_config, tiny_state
 
@@ -66,19 +68,22 @@ def bound(folder: Path, kernel: bool, shape: list[int], dtype: torch.dtype) -> G
 def contexts(lengths: list[int], dtype: torch.dtype) -> list[DraftContext]:
     """Growing texts of the same requests, by steps of several sizes."""
     generator = torch.Generator().manual_seed(2)
-    tokens = [torch.randint(0, VOCAB, (n,), generator=generator).numpy() for n in lengths]
+    tokens = [torch.randint(0, VOCAB, (n,), generator=generator).tolist() for n in lengths]
     shape = (KV_HEADS, DIM)
     keys, values = (
         [torch.randn(n, *shape, generator=generator).to(dtype) for n in lengths] for _ in range(2)
     )
     hidden = torch.randn(len(lengths), HIDDEN, generator=generator).to(dtype)
-    found = []
+    found: list[DraftContext] = []
+    last = [0] * len(lengths)
     for cut in (25, 4, 3, 0):
-        known = [t[: max(len(t) - cut, 2)] for t in tokens]
-        ends = [len(t) - 1 for t in known]
+        ends = [max(n - cut, 2) - 1 for n in lengths]
+        known = [t[: n + 1] for t, n in zip(tokens, ends, strict=True)]
+        new = [n - before for n, before in zip(ends, last, strict=True)]
         kv = DenseKV(*([p[:n] for p, n in zip(part, ends, strict=True)] for part in (keys, values)))
-        budgets = torch.full((len(lengths),), 128)
-        found.append(DraftContext(list(range(len(lengths))), known, hidden, kv, budgets))
+        one = of_texts(known, 128, new)
+        found.append(replace(one, hidden_states=hidden, target_kv=kv))
+        last = ends
     return found
 
 
@@ -86,7 +91,8 @@ def proposed(
     folder: Path, kernel: bool, shape: list[int], lengths: list[int], dtype: torch.dtype
 ) -> list[DraftTrees]:
     proposer = bound(folder, kernel, shape, dtype)
-    return [proposer.propose(context) for context in contexts(lengths, dtype)]
+    first, *more = contexts(lengths, dtype)
+    return [first_trees(proposer, first), *(proposer.propose(context) for context in more)]
 
 
 @pytest.mark.usefixtures("any_rows")
@@ -137,12 +143,12 @@ def test_many_rows_are_left_to_the_operators(
 def test_other_weights_give_other_scores(one_draft: Path) -> None:
     """The control of the comparison: each matrix that the kernel was given matters to it."""
     context = contexts([30], torch.float32)[0]
-    before = bound(one_draft, True, [3, 2], torch.float32).propose(context)
+    before = first_trees(bound(one_draft, True, [3, 2], torch.float32), context)
     count = len(_kept(bound(one_draft, True, [3, 2], torch.float32)))
     for index in range(count):
         proposer = bound(one_draft, True, [3, 2], torch.float32)
         _kept(proposer)[index].mul_(-1.5)
-        after = proposer.propose(context)
+        after = first_trees(proposer, context)
         same = torch.equal(after.tokens, before.tokens)
         assert not same or not torch.allclose(after.log_probs, before.log_probs, atol=1e-3), index
 

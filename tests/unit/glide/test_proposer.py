@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from proposers.base import DraftContext, TargetShape
 from proposers.glide.config import GlideConfig
 from proposers.glide.proposer import GlideProposer
 from proposers.tree import DraftTrees
+from tests.unit.proposers.contexts import first_trees, of_texts, texts_of
 
 from .tiny import DIM, HEADS, HIDDEN, KV_HEADS, VOCAB, DenseKV, tiny_draft, tiny_state, tiny_target
 
@@ -82,13 +84,16 @@ def plain_row(
 
 def context(lengths: list[int], seed: int, budget: int = 128) -> DraftContext:
     generator = torch.Generator().manual_seed(seed)
-    tokens = [torch.randint(0, VOCAB, (n,), generator=generator).numpy() for n in lengths]
+    tokens = [torch.randint(0, VOCAB, (n,), generator=generator).tolist() for n in lengths]
     shape = (KV_HEADS, DIM)
     keys = [torch.randn(n - 1, *shape, generator=generator) for n in lengths]
     values = [torch.randn(n - 1, *shape, generator=generator) for n in lengths]
     hidden = torch.randn(len(lengths), HIDDEN, generator=generator)
-    budgets = torch.full((len(lengths),), budget)
-    return DraftContext(list(range(len(lengths))), tokens, hidden, DenseKV(keys, values), budgets)
+    return replace(
+        of_texts(tokens, budget, junk=VOCAB - 1),
+        hidden_states=hidden,
+        target_kv=DenseKV(keys, values),
+    )
 
 
 def bound(folder: Path, options: dict[str, object]) -> GlideProposer:
@@ -123,9 +128,9 @@ def test_tree_scores_are_the_formulas(
 ) -> None:
     asked = context(lengths, seed)
     proposer = bound(draft, {"tree_shape": shape})
-    trees = proposer.propose(asked)
+    trees = first_trees(proposer, asked)
     vocabulary = tiny_state(proposer.config).get("draft_vocab", torch.arange(VOCAB)).tolist()
-    for b, tokens in enumerate(asked.token_ids):
+    for b, tokens in enumerate(texts_of(asked)):
         paths: list[list[int]] = []
         expected: list[float] = []
         assert asked.hidden_states is not None
@@ -133,7 +138,7 @@ def test_tree_scores_are_the_formulas(
             above = paths[parent] if parent >= 0 else []
             row = plain_row(
                 proposer.config,
-                tokens.tolist() + above,
+                tokens + above,
                 asked.hidden_states[b],
                 asked.target_kv,  # type: ignore[arg-type]
                 b,
@@ -147,44 +152,37 @@ def test_tree_scores_are_the_formulas(
 def test_window_kept_over_steps_equals_a_fresh_one(draft: Path) -> None:
     proposer = bound(draft, {"tree_shape": [3, 2]})
     whole = context([45, 30], seed=3)
+    last = torch.zeros_like(whole.lengths)
     for cut in (44, 41, 40, 37, 20, 19, 3, 0):  # growing text, steps of several sizes
-        part = DraftContext(
-            whole.request_ids,
-            [tokens[: len(tokens) - min(cut, len(tokens) - 2)] for tokens in whole.token_ids],
-            whole.hidden_states,
-            whole.target_kv,
-            whole.budgets,
-        )
-        kept = proposer.propose(part)
-    fresh = bound(draft, {"tree_shape": [3, 2]}).propose(whole)
+        lengths = (whole.lengths - cut).clamp(min=2)
+        new = lengths - last
+        part = replace(whole, lengths=lengths, num_new=new, most_new=int(new.max()))
+        if cut == 44:
+            proposer.start(part)
+        kept, last = proposer.propose(part), lengths
+    fresh = first_trees(bound(draft, {"tree_shape": [3, 2]}), whole)
     assert torch.equal(kept.tokens, fresh.tokens)
     torch.testing.assert_close(kept.log_probs, fresh.log_probs)
 
 
 def test_requests_do_not_see_each_other(draft: Path) -> None:
     both = context([33, 12], seed=5)
-    together = bound(draft, {"tree_shape": [4, 3, 2]}).propose(both)
+    together = first_trees(bound(draft, {"tree_shape": [4, 3, 2]}), both)
     for b in range(2):
         kv = both.target_kv
         assert isinstance(kv, DenseKV)
-        assert both.hidden_states is not None
-        alone = DraftContext(
-            ["x"],
-            [both.token_ids[b]],
-            both.hidden_states[b : b + 1],
-            DenseKV([kv.keys[b]], [kv.values[b]]),
-            both.budgets[:1],
-        )
-        single = bound(draft, {"tree_shape": [4, 3, 2]}).propose(alone)
+        alone = replace(both.part([b]), target_kv=DenseKV([kv.keys[b]], [kv.values[b]]))
+        single = first_trees(bound(draft, {"tree_shape": [4, 3, 2]}), alone)
         assert torch.equal(single.tokens[0], together.tokens[b])
 
 
 def test_budget_and_probability_floor(draft: Path) -> None:
     asked = context([20, 20], seed=7, budget=3)
-    assert bound(draft, {"tree_shape": [4, 4]}).propose(asked).sizes.tolist() == [3, 3]
+    trees = first_trees(bound(draft, {"tree_shape": [4, 4]}), asked)
+    assert trees.sizes.tolist() == [3, 3]
     wide = context([20, 20], seed=7)
     floor = {"tree_shape": [4, 4], "min_probability": 0.2}
-    trees = bound(draft, floor).propose(wide)
+    trees = first_trees(bound(draft, floor), wide)
     kept = trees.log_probs[trees.valid()]
     assert bool((kept >= np.log(0.2)).all())
 
@@ -234,9 +232,9 @@ def paths(trees: DraftTrees, b: int) -> dict[tuple[int, ...], float]:
 @pytest.mark.parametrize("nodes", [1, 3, 7, 20])
 def test_only_the_likeliest_paths_are_kept(draft: Path, nodes: int) -> None:
     asked, shape = context([30, 12, 5], seed=4), [4, 5, 3, 2]
-    whole = bound(draft, {"tree_shape": shape}).propose(asked)
+    whole = first_trees(bound(draft, {"tree_shape": shape}), asked)
     proposer = bound(draft, {"tree_shape": shape, "nodes": nodes})
-    kept = proposer.propose(asked)
+    kept = first_trees(proposer, asked)
     assert proposer.max_nodes == min(nodes, sum(shape)) == int(kept.sizes.max())
     assert proposer.max_depth == min(nodes, len(shape))
     for b in range(3):
@@ -257,14 +255,14 @@ def test_forwards_that_cannot_matter_are_not_made(draft: Path) -> None:
         return best(*args)  # type: ignore[arg-type]
 
     proposer.model.best = counted  # type: ignore[assignment, method-assign]
-    proposer.propose(context([20], seed=1))
+    first_trees(proposer, context([20], seed=1))
     assert len(calls) == 2
 
 
 def test_temperature_flattens_and_keeps_the_order(draft: Path) -> None:
     asked = context([30], seed=4)
-    own = bound(draft, {"tree_shape": [5], "temperature": 1.0}).propose(asked)
-    warm = bound(draft, {"tree_shape": [5], "temperature": 4.0}).propose(asked)
+    own = first_trees(bound(draft, {"tree_shape": [5], "temperature": 1.0}), asked)
+    warm = first_trees(bound(draft, {"tree_shape": [5], "temperature": 4.0}), asked)
     assert torch.equal(own.tokens, warm.tokens)
     falls = own.log_probs[:, :-1] - own.log_probs[:, 1:]
     torch.testing.assert_close(warm.log_probs[:, :-1] - warm.log_probs[:, 1:], falls / 4)
@@ -277,7 +275,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 def test_one_layer_drafts_propose_what_they_always_did(tmp_path: Path, number: int) -> None:
     """Trees stored before there were two layers, budgets and temperatures."""
     tiny_draft(tmp_path, **VARIANTS[number])
-    trees = bound(tmp_path, {"tree_shape": [3, 3, 2]}).propose(context([21, 9], seed=11))
+    trees = first_trees(bound(tmp_path, {"tree_shape": [3, 3, 2]}), context([21, 9], seed=11))
     stored = json.loads(GOLDEN.read_text())[number]
     assert trees.tokens.tolist() == stored["tokens"]
     assert trees.parents.tolist() == stored["parents"]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from longspec_plugin.native import library
 from longspec_plugin.tree_rows import TreeRows
-from longspec_plugin.vllm import cpu_cache
-from longspec_plugin.vllm.cpu_cache import move_slots, tree_attention, views
+from longspec_plugin.vllm.v1 import cache as cpu_cache
+from longspec_plugin.vllm.v1.cache import move_slots, tree_attention, views
 
 TOLERANCE = {torch.float32: 3e-6, torch.bfloat16: 1.2e-2}
 

@@ -121,7 +121,7 @@ def test_environment_that_asks_for_the_other_runner(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
-    with pytest.raises(LongSpecError, match=r"VLLM_USE_V2_MODEL_RUNNER=1 does not work.*unset it"):
+    with pytest.raises(LongSpecError, match=r"VLLM_USE_V2_MODEL_RUNNER=1 needs a Triton.*unset it"):
         create(folders, {"model": "draft"})
 
 

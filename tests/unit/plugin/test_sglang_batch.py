@@ -1,50 +1,18 @@
-"""The SGLang adapter's bookkeeping between requests, trees and padded rows."""
+"""The SGLang adapter's padded rows, and which requests get trees."""
 
 from __future__ import annotations
 
-from array import array
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from longspec_plugin.sglang.drafter import TokenBook, _spread
 from longspec_plugin.sglang.gates import draftable
 from proposers.tree import from_parents
 
+from .test_sglang_history import request
+
 NEEDS_SGLANG = "needs the engine: make setup-sglang"
-
-
-def request(rid: str, prompt: list[int], output: list[int], **params: Any) -> SimpleNamespace:
-    plain = {"frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
-    sampling = SimpleNamespace(**{**plain, "min_new_tokens": 0, **params})
-    tokens = {"origin_input_ids": array("q", prompt), "output_ids": array("q", output)}
-    return SimpleNamespace(rid=rid, sampling_params=sampling, grammar=None, **tokens)
-
-
-def test_the_book_is_ahead_of_sglangs_own_record() -> None:
-    book, one = TokenBook(), request("a", [1, 2, 3], [])
-    book.start(one, 9)  # prefilled: three tokens verified, 9 drawn
-    assert book.of(one, 3).tolist() == [1, 2, 3, 9]
-    book.extend(one, [7, 8])
-    assert book.of(one, 5).tolist() == [1, 2, 3, 9, 7, 8]
-
-
-def test_a_stale_book_is_rebuilt_from_the_request_or_refused() -> None:
-    book, one = TokenBook(), request("a", [1, 2, 3], [4, 5])
-    book.start(request("a", [1, 2], []), 9)  # another life of the request
-    assert book.of(one, 4).tolist() == [1, 2, 3, 4, 5]
-    with pytest.raises(RuntimeError, match="request a has 5 tokens, KV of 7"):
-        book.of(one, 7)
-    assert book.keep_only({"b"}) == ["a"]
-
-
-def test_trees_in_their_places() -> None:
-    trees = from_parents([[5, 6], [7]], [[-1, 0], [-1]])
-    whole = _spread(trees, [0, 2], 3)
-    assert whole.token_lists() == [[5, 6], [], [7]]
-    assert _spread(trees, [0, 1], 2) is trees
 
 
 @pytest.mark.parametrize(
@@ -81,6 +49,18 @@ def test_rows_are_padded_to_the_widest_tree() -> None:
     first = full[: 5 * 15].view(5, 15)
     assert bool(first[:, :10].all())
     assert torch.equal(first[:, 10:], step.mask[0])
+
+
+def test_trees_that_were_cut_are_no_wider_than_the_widest_that_is_left() -> None:
+    pytest.importorskip("sglang", reason=NEEDS_SGLANG)
+    from longspec_plugin.sglang.verify_input import TreeVerifyInput
+
+    trees = from_parents([[5, 6, 7], [8, 9]], [[-1, 0, 1], [-1, 0]]).truncated(torch.tensor([1, 0]))
+    step = TreeVerifyInput(trees, torch.tensor([3, 4]), torch.tensor([10, 20]), 2, whole_mask=False)
+    assert step.draft_token.view(2, 2).tolist() == [[3, 5], [4, 8]]
+    assert step.positions.view(2, 2).tolist() == [[10, 11], [20, 20]]
+    assert step.mask[0].int().tolist() == [[1, 0], [1, 1]]
+    assert len(step.custom_mask) == 2 * 2 * 2
 
 
 def test_slots_of_a_request_are_written_in_order() -> None:

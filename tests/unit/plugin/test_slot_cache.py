@@ -13,7 +13,7 @@ from torch import Tensor
 from longspec_plugin.sglang import cpu_cache
 from longspec_plugin.sglang.cpu_cache import move_slots, tree_attention
 from longspec_plugin.tree_rows import TreeRows
-from longspec_plugin.vllm.cpu_cache import views
+from longspec_plugin.vllm.v1.cache import views
 
 from .test_cpu_cache import TOLERANCE, exact, problem
 

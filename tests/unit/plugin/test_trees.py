@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longspec_plugin.trees import TreeBook
+from longspec_plugin.vllm.v1.trees import TreeBook
 from proposers.tree import DraftTrees, from_parents
 from tests.unit.proposers.strategies import tree_batches
 

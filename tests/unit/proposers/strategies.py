@@ -10,8 +10,14 @@ from proposers.tree import DraftTrees, from_parents
 @st.composite
 def tree_batches(draw: st.DrawFn, max_batch: int = 4, max_nodes: int = 12) -> DraftTrees:
     """Batches of trees with few token values, no two equal siblings, breadth-first order."""
+    return draw(batches_of(draw(st.integers(1, max_batch)), max_nodes))
+
+
+@st.composite
+def batches_of(draw: st.DrawFn, count: int, max_nodes: int = 12) -> DraftTrees:
+    """The same, ``count`` trees. Many scores are equal."""
     tokens, parents, scores = [], [], []
-    for _ in range(draw(st.integers(1, max_batch))):
+    for _ in range(count):
         one = draw(breadth_first_parents(max_nodes))
         parents.append(one)
         tokens.append(_distinct_siblings(draw, one))
@@ -43,5 +49,5 @@ def _falling_scores(draw: st.DrawFn, parents: list[int]) -> list[float]:
     scores: list[float] = []
     for parent in parents:
         above = scores[parent] if parent >= 0 else 0.0
-        scores.append(above - draw(st.floats(0, 3, width=32)))
+        scores.append(above - draw(st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 3, width=32)))
     return scores

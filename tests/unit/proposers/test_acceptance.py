@@ -42,6 +42,21 @@ def test_walk_equals_one_request_at_a_time(trees: DraftTrees, seed: int) -> None
         assert int(accepted.last_rows()[b]) == rows[-1]
 
 
+@given(tree_batches(), st.integers(0, 10_000))
+def test_a_static_walk_is_as_long_as_trees_may_be(trees: DraftTrees, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (trees.batch_size, trees.max_nodes + 1)
+    next_tokens = torch.randint(1, 4, shape, generator=generator)
+    found, static = greedy_walk(trees, next_tokens), greedy_walk(trees, next_tokens, static=True)
+    width = found.tokens.shape[1]
+    assert static.tokens.shape == static.rows.shape == (trees.batch_size, trees.levels + 1)
+    assert torch.equal(static.accepted, found.accepted)
+    assert torch.equal(static.last_rows(), found.last_rows())
+    for short, long in ((found.tokens, static.tokens), (found.rows, static.rows)):
+        assert torch.equal(long[:, :width], short)
+        assert bool((long[:, width:] == -1).all())
+
+
 def sampled_pairs(trees: DraftTrees, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Joint counts of two tokens: the walk's, and a plain draw where the walk ended early."""
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from proposers.growth import Frontier, check_shape, grow
 from proposers.tree import prune
 
+from .contexts import nodes
+
 VOCAB = 5
 
 
@@ -82,3 +84,19 @@ def test_stopping_early_loses_no_likely_path(floor: float, seed: int) -> None:
     left, right = prune(whole, everything, floor), prune(short, everything, floor)
     assert left.token_lists() == right.token_lists()
     assert short.max_nodes <= whole.max_nodes
+
+
+@given(st.floats(-8, -0.5), st.integers(1, 13), st.integers(0, 10_000))
+def test_static_growth_makes_all_levels_and_the_same_trees(
+    floor: float, kept: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    table = 2 * torch.randn(4, VOCAB, VOCAB)
+    step = table_step(table.log_softmax(-1))
+    roots, shape = torch.tensor([0, 3]), [3, 4, 3, 2]
+    short = grow(roots, shape, step, floor, kept)  # type: ignore[arg-type]
+    whole = grow(roots, shape, step, floor, kept, static=True)  # type: ignore[arg-type]
+    assert (whole.max_nodes, whole.levels) == (sum(shape), len(shape))
+    budgets = torch.tensor([kept, kept])
+    expected = nodes(prune(short, budgets, floor))
+    assert nodes(prune(whole, budgets, floor, width=kept)) == expected

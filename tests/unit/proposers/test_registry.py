@@ -10,7 +10,7 @@ import pytest
 from proposers import registry
 from proposers.base import Proposer
 
-from .test_prompt_lookup import context
+from .contexts import first_trees, of_texts
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -26,7 +26,7 @@ def test_the_example_by_dotted_path(monkeypatch: pytest.MonkeyPatch) -> None:
     found = registry.load_proposer("bigram_proposer:BigramProposer")
     proposer = found(None, {"branches": 2})
     assert isinstance(proposer, Proposer)
-    trees = proposer.propose(context([1, 2, 1, 2, 1, 3, 2, 4, 1]))
+    trees = first_trees(proposer, of_texts([[1, 2, 1, 2, 1, 3, 2, 4, 1]]))
     assert trees.token_lists() == [[2, 3, 1, 2]]
     assert trees.parents[0].tolist() == [-1, -1, 0, 1]
 

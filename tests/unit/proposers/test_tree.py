@@ -7,18 +7,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proposers.joining import join
 from proposers.tree import (
     DraftTrees,
     ancestor_mask,
     chains,
     from_parents,
-    merge,
+    likeliest,
     prune,
     row_positions,
     select,
 )
 
-from .strategies import tree_batches
+from . import reference
+from .contexts import nodes
+from .strategies import batches_of, tree_batches
 
 
 def path(trees: DraftTrees, batch: int, node: int) -> list[int]:
@@ -63,6 +66,24 @@ def test_pruning_keeps_the_best_connected_nodes(
             assert int(kept.depths[b, node]) == len(path(kept, b, node)) - 1
 
 
+@given(tree_batches(), st.data(), st.sampled_from([float("-inf"), -1.0, -2.5]))
+def test_pruning_is_that_of_each_tree_alone(
+    trees: DraftTrees, data: st.DataObject, floor: float
+) -> None:
+    """Of equally likely nodes the first are kept."""
+    budgets = [data.draw(st.integers(0, 12)) for _ in trees.sizes]
+    expected = nodes(reference.pruned(trees, budgets, floor))
+    assert nodes(prune(trees, torch.tensor(budgets), floor)) == expected
+    wide = prune(trees, torch.tensor(budgets), floor, width=12)
+    assert nodes(wide) == expected
+    assert wide.max_nodes == trees.max_nodes
+
+
+def test_impossible_nodes_are_never_kept() -> None:
+    trees = from_parents([[1, 2, 3]], [[-1, -1, 1]], [[0.0, float("-inf"), float("-inf")]])
+    assert prune(trees, torch.tensor([3])).token_lists() == [[1]]
+
+
 @given(tree_batches(), st.data())
 def test_any_prefix_is_a_tree(trees: DraftTrees, data: st.DataObject) -> None:
     sizes = torch.tensor([data.draw(st.integers(0, int(n))) for n in trees.sizes])
@@ -96,6 +117,12 @@ def paths(trees: DraftTrees, b: int) -> set[tuple[int, ...]]:
     return {tuple(tokens[r] for r in path(trees, b, n)[1:]) for n in range(size)}
 
 
+def merge(left: DraftTrees, right: DraftTrees) -> DraftTrees:
+    """The nodes of both, with the scores that they have."""
+    joined = join(left, right, left.valid(), right.valid())
+    return select(joined.trees, joined.keep)
+
+
 @given(st.data())
 def test_merged_tree_holds_the_paths_of_both(data: st.DataObject) -> None:
     left = data.draw(tree_batches(max_batch=1))
@@ -104,3 +131,32 @@ def test_merged_tree_holds_the_paths_of_both(data: st.DataObject) -> None:
     assert paths(both, 0) == paths(left, 0) | paths(right, 0)
     assert int(both.sizes[0]) == len(paths(both, 0))
     assert both.truncated(left.sizes).token_lists() == left.token_lists()
+
+
+@given(st.data(), st.integers(1, 3))
+def test_merging_is_that_of_each_pair_alone(data: st.DataObject, count: int) -> None:
+    left, right = data.draw(batches_of(count)), data.draw(batches_of(count, 9))
+    expected = reference.merge(left, right)
+    assert nodes(merge(left, right)) == nodes(expected)
+    budgets = [data.draw(st.integers(0, 15)) for _ in range(count)]
+    best = reference.pruned(reference.falling(expected), budgets, float("-inf"))
+    joined = join(left, right, left.valid(), right.valid())
+    both = joined.raised()
+    assert nodes(prune(both, torch.tensor(budgets))) == nodes(best)
+    assert nodes(prune(both, torch.tensor(budgets), width=15)) == nodes(best)
+    assert both.max_nodes == left.max_nodes + right.max_nodes
+
+
+@given(st.data(), st.integers(1, 3))
+def test_nodes_that_are_not_to_be_joined_are_as_if_they_were_not_there(
+    data: st.DataObject, count: int
+) -> None:
+    """Any number of the likeliest are, of which the others are left out before or on the way."""
+    left, right = data.draw(batches_of(count)), data.draw(batches_of(count))
+    budgets = torch.tensor([data.draw(st.integers(0, 12)) for _ in range(count)])
+    keep, also_keep = (likeliest(trees, budgets) for trees in (left, right))
+    joined = join(left, right, keep, also_keep)
+    found = select(joined.raised(), joined.keep)
+    before = prune(left, budgets), prune(right, budgets)
+    joined = join(*before, *(trees.valid() for trees in before))
+    assert nodes(found) == nodes(select(joined.raised(), joined.keep))

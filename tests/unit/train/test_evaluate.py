@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from proposers.base import DraftContext, TargetModel, TargetShape
+from proposers.base import DraftContext, Proposer
 from proposers.train.evaluate import walk as walk_module
 from proposers.train.evaluate.calibration import bias, deciles, expected_error
 from proposers.train.evaluate.journal import Journal
@@ -32,7 +32,7 @@ def answer(length: int, name: str = "a", category: str = "chat") -> Answer:
     return Answer(name, category, PROMPT, torch.arange(length), rows[:, 0], rows, rows)
 
 
-class Counting:
+class Counting(Proposer):
     """Drafts a chain of ``depth`` tokens, each one more than the last, ``wrong`` ones first.
 
     Each level holds the wrong token with probability ``1 - right`` beside the right one.
@@ -41,21 +41,20 @@ class Counting:
     def __init__(self, depth: int, right: float = 0.9, wrong: bool = False) -> None:
         self.depth, self.right, self.wrong = depth, right, wrong
         self.max_nodes, self.max_depth = 2 * depth, depth
-        self.forgotten: list[Hashable] = []
+        self.known: dict[int, int] = {}
+        """Tokens of each slot, as far as they were told of."""
 
-    def check_target(self, shape: TargetShape) -> None:
-        pass
-
-    def bind(self, target: TargetModel) -> None:
-        pass
-
-    def forget(self, request_id: Hashable) -> None:
-        self.forgotten.append(request_id)
+    def start(self, context: DraftContext) -> None:
+        pairs = zip(context.slots.tolist(), context.lengths.tolist(), strict=True)
+        self.known.update({slot: length - 1 for slot, length in pairs})
 
     def propose(self, context: DraftContext) -> DraftTrees:
         tokens, parents, scores = [], [], []
-        for text in context.token_ids:
-            root = int(text[-1]) + (100 if self.wrong else 0)
+        assert int(context.num_new.max()) == context.most_new
+        for slot, new in zip(context.slots.tolist(), context.num_new.tolist(), strict=True):
+            self.known[slot] += new
+        assert [self.known[slot] for slot in context.slots.tolist()] == context.lengths.tolist()
+        for root in (context.roots() + (100 if self.wrong else 0)).tolist():
             tokens.append([t for d in range(self.depth) for t in (root + d + 1, 900)])
             above = [-1, *(2 * d for d in range(self.depth - 1))]
             parents.append([p for p in above for _ in range(2)])
@@ -95,8 +94,7 @@ def test_a_step_whose_draft_was_pruned_away_is_no_verify_step() -> None:
     class Hesitant(Counting):
         def propose(self, context: DraftContext) -> DraftTrees:
             trees = super().propose(context)
-            odd = torch.tensor([int(text[-1]) % 2 for text in context.token_ids])
-            return trees.truncated(trees.sizes * odd)
+            return trees.truncated(trees.sizes * (context.roots() % 2))
 
     # roots 4, 5, 8, 9: an even one moves on by 1, an odd one by 3
     tally = simulate(Hesitant(2), PROMPT + 9)
@@ -118,7 +116,7 @@ def test_answers_of_unlike_length_walk_together_as_they_do_alone() -> None:
     together = Simulation(proposer, [answer(n) for n in sizes]).run(advanced.append)
     assert together == [simulate(Counting(2), n) for n in sizes]
     assert sum(advanced) <= sum(sizes) - 3 * PROMPT
-    assert set(proposer.forgotten) == {0, 1, 2}
+    assert proposer.known.keys() == {0, 1, 2}
 
 
 def test_calibration_of_known_probabilities() -> None:

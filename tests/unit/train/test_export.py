@@ -17,6 +17,7 @@ from proposers.train.__main__ import main
 from proposers.train.target import TargetWeights
 from tests.unit.glide.test_proposer import bound, context
 from tests.unit.glide.tiny import tiny_config, tiny_draft
+from tests.unit.proposers.contexts import first_trees
 
 from .tiny import write_target
 
@@ -51,9 +52,9 @@ def test_there_and_back_proposes_the_same(tmp_path: Path, layout: str, bias: boo
     back = [str(tmp_path / "theirs"), str(tmp_path / "back")]
     assert export(*map(Path, back), "--layout", "ours", "--name", "tiny") == 0
     asked, options = context([21, 9], seed=2), {"tree_shape": [4, 3, 2]}
-    first = bound(tmp_path / "ours", options).propose(asked)
+    first = first_trees(bound(tmp_path / "ours", options), asked)
     for folder in ("theirs", "back"):
-        other = bound(tmp_path / folder, options).propose(asked)
+        other = first_trees(bound(tmp_path / folder, options), asked)
         assert torch.equal(first.tokens, other.tokens)
         assert torch.equal(first.parents, other.parents)
         torch.testing.assert_close(first.log_probs, other.log_probs)

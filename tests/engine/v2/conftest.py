@@ -25,6 +25,9 @@ COUNT = 12
 GREEDY = {"temperature": 0, "max_tokens": ANSWER, "ignore_eos": True}
 SHORT = {**GREEDY, "max_tokens": 16}
 LIMIT = "the length limit"
+ON_GPU = torch.cuda.is_available()
+TRITON = {} if ON_GPU else {"worker_cls": "tests.engine.v2.worker_triton.TritonWorker"}
+"""The GPU's own attention backend, cache and move of KV, whose kernels are interpreted on a CPU."""
 SAMPLED = {**GREEDY, "temperature": 0.8}
 RULES: list[dict[str, Any]] = [
     {},
@@ -75,8 +78,8 @@ def answered(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
-    """GLIDE's trees in all cases and broken; with lookups and too few blocks; an oracle's; and
-    trees from Python."""
+    """GLIDE's trees in all cases and broken, with a GPU's attention; with lookups and too few
+    blocks; an oracle's; and trees from Python."""
 
     def engine(name: str, asked: list[Case], spec: dict[str, Any], **arguments: Any) -> Engine:
         config = {"method": "longspec", **spec}
@@ -104,6 +107,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
             [*cases(prompts), again, *controls],
             {**draft, "proposer": "glide", "tree_shape": [3, 2, 2]},
             enable_prefix_caching=True,
+            **TRITON,
         ),
         engine("tight", [greedy, aborted], {**draft, **lookup}, **tight),
         engine("oracle", [greedy], {"proposer": tests, "answers": str(known)}),
@@ -118,7 +122,7 @@ def run(folder: Path, engines: list[Engine]) -> dict[str, Answered]:
     python = os.environ.get("LONGSPEC_V2_PYTHON", sys.executable)
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "interpreter")])
     env = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
-    env["LONGSPEC_INTERPRET"] = str(int(not torch.cuda.is_available()))
+    env["LONGSPEC_INTERPRET"] = str(int(not ON_GPU))
     env["TRITON_F32_DEFAULT"] = "ieee"  # or stock kernels multiply float32 in TF32
     line = [python, "-m", "tests.engine.v2.bed", str(job), str(out)]
     done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)

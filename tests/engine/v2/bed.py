@@ -28,6 +28,7 @@ COMMON: dict[str, Any] = {
     "max_num_batched_tokens": 96,
     "block_size": 32,
     "kv_cache_memory_bytes": 64 << 20,
+    "gpu_memory_utilization": 0.2,  # engines follow each other in one process
     "enable_prefix_caching": False,
     "disable_log_stats": False,
     "kernel_config": {"enable_jit_warmup": False},

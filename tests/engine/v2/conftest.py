@@ -1,7 +1,8 @@
 """Model Runner V2: all engines in one process, its answers shared by the tests here.
 
 Where there is a GPU they run on it, else on the CPU under Triton's interpreter.
-``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/vllm_next.py``.
+``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/vllm_next.py``;
+``LONGSPEC_V2_LONG=1`` asks for more: seeded answers of every engine, and the default target's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from .model import ANSWER, Tiny, make
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = 12
+LONG = os.environ.get("LONGSPEC_V2_LONG") == "1"
+collect_ignore = [] if LONG else ["test_default_target.py"]
 GREEDY = {"temperature": 0, "max_tokens": ANSWER, "ignore_eos": True}
 SHORT = {**GREEDY, "max_tokens": 16}
 LIMIT = "the length limit"
@@ -51,12 +54,11 @@ def cases(prompts: list[list[int]]) -> list[Case]:
     """What the plain engine answers, and the engine with trees must."""
     few = prompts[:4]
     kinds = {"temperature": 0.9, "top_k": 20, "top_p": 0.9}
-    drawn = [{**SAMPLED, "seed": i, "logprobs": 3} for i in range(COUNT)]
     long = [(prompts[i] * 40)[:230] for i in range(2)]
     stop = {**GREEDY, "stop": ["w1", "w9"], "ignore_eos": False}
     return [
         Case("greedy", prompts, [GREEDY] * COUNT),
-        Case("seeded", prompts, drawn),
+        seeded(prompts),
         Case("top-k, top-p", few, [{**SHORT, **kinds, "seed": i} for i in range(4)]),
         Case("rules", prompts[: len(RULES)], [{**SHORT, **rule} for rule in RULES]),
         Case("n and prompt logprobs", few[:2], [{**SHORT, "n": 2, "temperature": 0.7, "seed": 5},
@@ -75,6 +77,11 @@ def answered(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     known = folder / "answers.json"
     known.write_text(json.dumps(pairs))
     return plain | run(folder, with_trees(tiny, known))
+
+
+def seeded(prompts: list[list[int]]) -> Case:
+    drawn = [{**SAMPLED, "seed": i, "logprobs": 3} for i in range(COUNT)]
+    return Case("seeded", prompts, drawn)
 
 
 def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
@@ -99,6 +106,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
     lookup = {"proposer": "glide_lookup", "tree_shape": [2, 2], "nodes": 6}
     tests = "tests.engine.v2.oracle:OracleTrees"
     aborted = Case("aborted", prompts, [GREEDY] * COUNT, aborted=tuple(range(0, COUNT, 2)))
+    more = [seeded(prompts)] if LONG else []
     short = Case("short", prompts[:6], [SHORT] * 6)
     again = replace(next(case for case in cases(prompts) if case.name == LIMIT), name="again")
     return [
@@ -109,8 +117,8 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
             enable_prefix_caching=True,
             **TRITON,
         ),
-        engine("tight", [greedy, aborted], {**draft, **lookup}, **tight),
-        engine("oracle", [greedy], {"proposer": tests, "answers": str(known)}),
+        engine("tight", [greedy, aborted, *more], {**draft, **lookup}, **tight),
+        engine("oracle", [greedy, *more], {"proposer": tests, "answers": str(known)}),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),
     ]
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 
 from .bed import Answered
-from .conftest import COUNT, LIMIT, RULES, cases
+from .conftest import COUNT, LIMIT, LONG, RULES, cases
 
 pytestmark = pytest.mark.engine
 Results = dict[str, Answered]
 CASES = [case.name for case in cases([[0]] * COUNT)]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_as_the_plain_engine(answered: Results, case: str) -> None:
-    plain, trees = answered[f"plain/{case}"], answered[f"glide/{case}"]
+MORE = [("tight", "seeded"), ("oracle", "seeded")] if LONG else []
+
+
+@pytest.mark.parametrize(("engine", "case"), [*(("glide", case) for case in CASES), *MORE])
+def test_as_the_plain_engine(answered: Results, engine: str, case: str) -> None:
+    plain, trees = answered[f"plain/{case}"], answered[f"{engine}/{case}"]
     assert trees.tokens == plain.tokens
     assert all(plain.tokens)
     for left, right in zip(trees.logprobs, plain.logprobs, strict=True):

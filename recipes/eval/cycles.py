@@ -23,6 +23,9 @@ def main() -> None:
         options.add_argument(name, type=Path, help="a file that LONGSPEC_TRACE named")
     args = options.parse_args()
     traces = [read_cycles(path, [(0.0, float("inf"))]) for path in (args.before, args.after)]
+    for path, cycles in zip((args.before, args.after), traces, strict=True):
+        if not cycles:
+            options.error(f"{path} holds no cycle; expected a file that LONGSPEC_TRACE named")
     table = Table("ms", *(f"{len(cycles)} cycles" for cycles in traces), "after / before")
     for name in TIMES:
         both = [float(np.median([cycle[name] for cycle in cycles])) for cycles in traces]

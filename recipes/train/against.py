@@ -27,6 +27,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from proposers.train.command import guarded
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {
     "window": ("proposers.glide.window:SelfAttentionWindow.update",),
@@ -159,7 +161,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.worker:
         worker(args)
         return 0
-    return report(args)
+    if args.other is None or not (args.other / "proposers").is_dir():
+        options.error(f"--other {args.other}: expected the folder of another checkout")
+    return guarded("against", lambda: report(args))
 
 
 def report(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Which tree each request was given: what all engine adapters keep between two steps."""
+"""Which tree each request was given, between the step that drafts it and the one that verifies."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 # isort: off
 from vllm.v1.worker.cpu_worker import CPUWorker  # first: it prepares torch for the runner below
 from vllm.v1.worker.cpu import model_runner
@@ -23,10 +25,11 @@ class LongSpecWorker(CPUWorker):
     """``init_device`` hard-codes the runner's class: ours takes its name meanwhile."""
 
     model_runner: Any
+    runner_class: type[TreeRunner] = TreeCPURunner
 
     def init_device(self) -> None:
-        attention.register()
-        stock, model_runner.CPUModelRunner = model_runner.CPUModelRunner, TreeCPURunner
+        self.register_attention()
+        stock, model_runner.CPUModelRunner = model_runner.CPUModelRunner, self.runner_class
         try:
             super().init_device()
         finally:
@@ -34,5 +37,11 @@ class LongSpecWorker(CPUWorker):
 
     def initialize_from_config(self, kv_cache_config: Any) -> None:
         super().initialize_from_config(kv_cache_config)
-        first = self.model_runner.kv_caches[0]
+        self.check_cache(self.model_runner.kv_caches[0])
+
+    def register_attention(self) -> None:
+        attention.register()
+
+    def check_cache(self, first: Tensor) -> None:
+        """Refuse a cache, by its first layer's, that our views read wrongly."""
         cache.check_layout(first.dtype, first.shape[3] // 2, first.shape[2])

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from vllm.v1.worker.cpu import model_runner
-from vllm.v1.worker.cpu_worker import CPUWorker
+from torch import Tensor
 
 from longspec_plugin.vllm.tree_attention import take_the_place_of
 from longspec_plugin.vllm.v2 import attention
-from longspec_plugin.vllm.v2.runner import TreeRunner
+from longspec_plugin.vllm.v2.worker_cpu import LongSpecWorker, TreeCPURunner
 
 
-class TritonRunner(TreeRunner, model_runner.CPUModelRunner):
+class TritonRunner(TreeCPURunner):
     """As ``v2.worker.TreeGPURunner``, on the CPU."""
 
     views = staticmethod(attention.views)
 
 
-class TritonWorker(CPUWorker):
+class TritonWorker(LongSpecWorker):
     """Model Runner V2 with the cache, the metadata and the attention that a GPU has."""
 
-    model_runner: Any
+    runner_class = TritonRunner
 
-    def init_device(self) -> None:
+    def register_attention(self) -> None:
         torch.cuda.get_device_capability = lambda device=None: (9, 0)  # stock kernels ask
         take_the_place_of("CPU_ATTN", attention.TreeTritonBackend)
-        stock, model_runner.CPUModelRunner = model_runner.CPUModelRunner, TritonRunner
-        try:
-            super().init_device()
-        finally:
-            model_runner.CPUModelRunner = stock
+
+    def check_cache(self, first: Tensor) -> None:
+        """The Triton backend's cache is read as vLLM itself reads it."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import print_in_one_line
 from ..options import LongSpecOptions
-from . import runners
+from . import backends, runners
 from .compat import VLLM
 from .gates import check_arguments, check_config
 
@@ -66,7 +66,6 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
         "speculative_config": {**runner.method, "num_speculative_tokens": proposer.max_nodes},
         "additional_config": {**(args.additional_config or {}), METHOD: options.to_json()},
         "worker_cls": runner.worker if args.worker_cls == "auto" else args.worker_cls,
-        **_attention(args),
         **dict.fromkeys(_flags(args, raw=True)),
     }
     before = {name: getattr(args, name) for name in changed}
@@ -79,6 +78,7 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
             setattr(args, name, value)
     runners.check_chosen(runner, config)
     check_config(config, proposer, runner)
+    backends.settle(config)
     if _on_gpu():
         logging.getLogger("vllm.longspec").warning("longspec: %s", runners.UNPROVEN)
     return config
@@ -89,15 +89,6 @@ def _flags(args: EngineArgs, raw: bool = False) -> dict[str, Any]:
     names = {"spec_method": "method", "spec_model": "model"}
     found = {name: getattr(args, name, None) for name in names}
     return {(n if raw else names[n]): v for n, v in found.items() if v is not None}
-
-
-def _attention(args: EngineArgs) -> dict[str, Any]:
-    """The attention backend that trees are computed in, where vLLM would choose another."""
-    from vllm.v1.attention.backends.registry import AttentionBackendEnum
-
-    if not _on_gpu() or args.attention_backend is not None:
-        return {}
-    return {"attention_backend": AttentionBackendEnum.TRITON_ATTN}
 
 
 def _on_gpu() -> bool:

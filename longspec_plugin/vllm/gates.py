@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .runners import Runner
 
 GATE = Gate("method 'longspec'")
-BACKENDS = {"cpu": ("CPU_ATTN",), "cuda": ("TRITON_ATTN",)}
 
 
 def check_arguments(args: EngineArgs, runner: Runner) -> None:
@@ -40,7 +39,6 @@ def check_config(config: VllmConfig, proposer: Proposer, runner: Runner) -> None
     """Refuse engine features that trees do not fit, and drafts made for another target."""
     GATE.check(_rules(config))
     GATE.check(_rules_v1(config) if runner.version == "V1" else _rules_v2(config))
-    _check_backend(config)
     check_draft_fits(proposer, target_shape(config))
 
 
@@ -141,15 +139,6 @@ def _rules_v2(config: VllmConfig) -> list[Rule]:
             "leave it out",
         ),
     ]
-
-
-def _check_backend(config: VllmConfig) -> None:
-    from vllm.platforms import current_platform
-
-    chosen = config.attention_config.backend
-    allowed = BACKENDS.get(current_platform.device_type, ())
-    if chosen is not None and chosen.name not in allowed:
-        raise GATE.refusal(f"--attention-backend {chosen.name}", f"allowed: {', '.join(allowed)}")
 
 
 def target_shape(config: VllmConfig) -> TargetShape:

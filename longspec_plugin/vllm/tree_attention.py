@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..errors import LongSpecError
+from .backends import check_impl
 
 
 class TreeStep(Protocol):
@@ -80,7 +81,8 @@ def take_the_place_of(name: str, backend: type) -> None:
 
 
 def check_layers(vllm_config: Any) -> None:
-    """Refuse to serve if attention is computed by another implementation: it knows no mask."""
+    """Refuse to serve if attention is computed by another implementation: it knows no mask. Or by
+    one that does more than our kernels do."""
     from vllm.config import get_layers_from_vllm_config
     from vllm.model_executor.layers.attention import Attention
 
@@ -90,3 +92,4 @@ def check_layers(vllm_config: Any) -> None:
                 f"attention of {name} is computed by {type(layer.impl).__name__}, which knows no"
                 " tree mask; leave --attention-backend out"
             )
+        check_impl(name, layer.impl)

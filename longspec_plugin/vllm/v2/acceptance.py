@@ -1,7 +1,8 @@
 """Acceptance: the stock sampler's draw at every row, a walk down each tree, KV of the path moved.
 
 vLLM's random numbers are keyed by seed and position, and a tree row has the position that it would
-have without speculation: a seeded request draws what it would draw then, token for token.
+have without speculation: a seeded request draws what it would draw then, token for token. (Where
+all requests are greedy the stock sampler is one pass over the logits; ties fall as vanilla's do.)
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from proposers.acceptance_triton import greedy_walk_triton
+from proposers.attention.kv_move_triton import KVMover
 from torch import Tensor
 from vllm.v1.worker.gpu.spec_decode.rejection_sampler import RejectionSampler
 
-from proposers.acceptance import Walk, greedy_walk
+from proposers.acceptance import Walk
 
-from .attention import Views, move_slots
+from .attention import Views
+from .timing import Timing
 from .topology import TreeTopology
 
 
@@ -24,17 +28,29 @@ class TreeRejectionSampler(RejectionSampler):
     def attach(self, runner: Any, topology: TreeTopology, views: Views) -> None:
         """Called once, by our runner."""
         self.runner, self.topology, self.views = runner, topology, views
+        self.timing: Timing = runner.timing
         self.walks: list[Walk] = []
+        self.mover: KVMover | None = None
 
     def __call__(self, logits: Tensor, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
         self.walks = []
-        output = super().__call__(logits, input_batch, *args, **kwargs)
-        rows = torch.cat([walk.rows for walk in self.walks])
-        first = input_batch.cu_num_logits[:-1].long()
-        last = torch.cat([walk.last_rows() for walk in self.walks])
-        self.runner.speculator.last_logit_rows = first + last
-        self.move(rows, first, input_batch.logits_indices)
+        with self.timing.section("accept"):
+            output = super().__call__(logits, input_batch, *args, **kwargs)
+            first = input_batch.cu_num_logits[:-1].long()
+            rows, last = self.walked()
+            self.runner.speculator.last_logit_rows = first + last
+        with self.timing.section("move"):
+            self.move(rows, first, input_batch.logits_indices)
+        if self.timing.on:
+            accepted = (rows > 0).sum()
+            self.timing.note(requests=len(rows), rows=len(logits), accepted=accepted)
         return output
+
+    def walked(self) -> tuple[Tensor, Tensor]:
+        """Rows ``[B, D + 1]`` of all requests' paths, and the last ``[B]`` of each."""
+        rows = [walk.rows for walk in self.walks]
+        last = [walk.last_rows() for walk in self.walks]
+        return (rows[0], last[0]) if len(rows) == 1 else (torch.cat(rows), torch.cat(last))
 
     def _verify(
         self,
@@ -67,7 +83,7 @@ class TreeRejectionSampler(RejectionSampler):
             seq_lens_upper_bound_np,
             return_logprobs=True,
         )
-        walk = self.walk(drawn.view(-1), verify_draft_sampled, cu_num_logits.long(), idx_mapping)
+        walk = self.walk(drawn.view(-1), verify_draft_sampled, cu_num_logits, idx_mapping)
         self.walks.append(walk)
         return processed, walk.tokens, (walk.accepted + 1).int()
 
@@ -75,15 +91,13 @@ class TreeRejectionSampler(RejectionSampler):
         """Walk the trees in ``slots`` (``[B]``) with a draw at every row.
 
         Args:
-            drawn, drafted: ``[rows]`` tokens.
+            drawn, drafted: ``[rows]`` tokens; -1 is a node that may not be accepted.
             bounds: ``[B + 1]`` where each request's rows begin.
         """
-        first = bounds[:-1, None]
-        columns = torch.arange(1 + self.topology.nodes, device=drawn.device)
-        rows = (first + columns).clamp(max=len(drawn) - 1)
-        scheduled = bounds[1:] - bounds[:-1] - 1
-        trees = self.topology.recall(slots, drafted[rows[:, 1:]].long(), scheduled)
-        return greedy_walk(trees, drawn[rows].long(), static=True)
+        shape = self.topology
+        return greedy_walk_triton(
+            drawn, drafted, bounds, slots, shape.parents, shape.sizes, shape.levels
+        )
 
     def _get_logprobs_tensors(
         self,
@@ -102,21 +116,16 @@ class TreeRejectionSampler(RejectionSampler):
         )
 
     def move(self, rows: Tensor, first: Tensor, flat_rows: Tensor) -> None:
-        """Bring the KV of accepted nodes to the slots right behind their root.
+        """Bring the KV of accepted nodes to the slots right behind their root, in all layers.
 
         Args:
             rows: ``[B, D + 1]`` a walk's rows.
             first: ``[B]`` where each request's rows begin among the rows that have logits.
             flat_rows: where those lie among all rows of the step.
         """
-        root, depth = first[:, None], torch.arange(rows.shape[1], device=rows.device)
-        moved = rows > 0  # the others stay: a root is moved onto itself
-        slots = self.runner.block_tables.slot_mappings[0]
-        source, target = (
-            slots[flat_rows[torch.where(moved, root + at, root)].long()][:, 1:].flatten()
-            for at in (rows, depth)
-        )
-        move_slots(self.runner.kv_caches, self.views, source, target)
+        if self.mover is None:
+            self.mover = KVMover([self.views(cache) for cache in self.runner.kv_caches])
+        self.mover.move(rows, first, flat_rows, self.runner.block_tables.slot_mappings[0])
 
 
 def path_first(rows: Tensor, bounds: Tensor, count: int) -> Tensor:

@@ -1,79 +1,78 @@
-"""Tree rows in the Triton backend, and where its cache holds keys and values.
+"""Tree rows in the stock attention backends of Model Runner V2: what one step tells all layers.
 
-Graphs with attention in them are declared impossible: a graph whose mask was not proved to be read
-at every replay would answer wrongly in silence. vLLM then captures the pieces between attentions.
+A :class:`Kind` is what differs from one backend to another: :mod:`.attention_flash` (FlashAttention
+over the prefix, then our tree kernel), :mod:`.attention_triton` (one paged kernel), and the CPU's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 from torch import Tensor
-from vllm.v1.attention.backend import AttentionCGSupport
-from vllm.v1.attention.backends.triton_attn import (
-    TritonAttentionBackend,
-    TritonAttentionImpl,
-    TritonAttentionMetadataBuilder,
-)
 
 from proposers.attention.paged_triton import PagedRows, paged_attention
-
-from ..tree_attention import TreeAttentionImpl, take_the_place_of
+from proposers.base import TargetKV
 
 Views = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From a layer's cache to its K and V, ``[blocks, kv_heads, block size, head_dim]`` each."""
 
 
-class TreeTritonImpl(TreeAttentionImpl, TritonAttentionImpl):
-    """Stock attention, except for the rows of a step's trees."""
+@dataclass(frozen=True)
+class Verification:
+    """One step's trees.
+
+    Attributes:
+        rows: where they lie and what they see.
+        regular: requests with trees come first in the step, and each is its tree and no more.
+        tokens: how many rows these have, where they are regular.
+        only_trees: and there are no other rows.
+    """
+
+    rows: PagedRows
+    regular: bool
+    tokens: int
+    only_trees: bool
+
+    @property
+    def requests(self) -> int:
+        return len(self.rows.prefix)
 
 
-class TreeTritonBuilder(TritonAttentionMetadataBuilder):
-    _cudagraph_support: ClassVar[AttentionCGSupport] = AttentionCGSupport.NEVER
+@dataclass(frozen=True)
+class Kind:
+    """How one stock backend keeps KV, and how trees are attended to beside it.
 
+    Attributes:
+        views: where K and V lie.
+        step: from a step's metadata, the builder that made it and its trees to what the backend's
+            layers run, a :class:`..tree_attention.TreeStep` or the backend's own.
+        target_kv: from the last layer, prefix lengths ``[B]`` and tables ``[B, T]`` to what a draft
+            attends to.
+    """
 
-class TreeTritonBackend(TritonAttentionBackend):
-    @staticmethod
-    def get_impl_cls() -> type[TritonAttentionImpl]:
-        return TreeTritonImpl
-
-    @staticmethod
-    def get_builder_cls() -> type[TritonAttentionMetadataBuilder]:
-        return TreeTritonBuilder
+    views: Views
+    step: Callable[[Any, Any, Verification], Any]
+    target_kv: Callable[[Any, Tensor, Tensor], TargetKV]
 
 
 @dataclass(frozen=True)
 class PagedTrees:
-    """A step's tree rows (:class:`..tree_attention.TreeStep`), by our kernel."""
+    """A step's tree rows (:class:`..tree_attention.TreeStep`), by our paged kernel."""
 
     rows: PagedRows
     views: Views
     only_trees: bool
+    splits: int = 1
 
     def attend(self, query: Tensor, cache: Tensor, output: Tensor, scale: float) -> None:
         """Write the tree rows of ``output``."""
-        paged_attention(query, *self.views(cache), output.view(query.shape), self.rows, scale)
+        out = output.view(query.shape)
+        paged_attention(query, *self.views(cache), out, self.rows, scale, self.splits)
 
 
-def views(cache: Tensor) -> tuple[Tensor, Tensor]:
-    """K and V of the Triton backend's cache."""
+def halves(cache: Tensor) -> tuple[Tensor, Tensor]:
+    """K and V of a cache ``[blocks, kv_heads, block size, 2 * head_dim]``, as GPU backends have."""
     half = cache.shape[-1] // 2
     return cache[..., :half], cache[..., half:]
-
-
-def move_slots(caches: Sequence[Tensor], views: Views, source: Tensor, target: Tensor) -> None:
-    """Copy the KV of slots ``source`` to ``target`` (``[n]`` int64) in all layers.
-
-    Reads of a layer are gathered before its writes, so slots may come in any order.
-    """
-    for cache in caches:
-        for part in views(cache):
-            size = part.shape[2]
-            part[target // size, :, target % size] = part[source // size, :, source % size]
-
-
-def register() -> None:
-    """Take the place of the stock Triton backend in this process."""
-    take_the_place_of("TRITON_ATTN", TreeTritonBackend)

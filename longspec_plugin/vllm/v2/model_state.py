@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vllm.config.compilation import CUDAGraphMode
 from vllm.v1.worker.gpu.model_states.default import DefaultModelState
 
 from ..gates import draftable
-from .attention import PagedTrees, Views
+from .attention import Kind, Verification
 from .speculator import TreeSpeculator
 from .topology import StepRows
 
@@ -21,9 +22,9 @@ class TreeModelState(DefaultModelState):
     before the positions that the model sees are changed, in a buffer of their own.
     """
 
-    def attach(self, speculator: TreeSpeculator, views: Views) -> None:
+    def attach(self, speculator: TreeSpeculator, kind: Kind) -> None:
         """Called once, by our runner."""
-        self.speculator, self.views = speculator, views
+        self.speculator, self.kind = speculator, kind
         self.topology = speculator.topology
         self.tree_positions = torch.zeros(self.max_num_tokens, dtype=torch.int64).to(self.device)
         self.step_rows = StepRows(self.max_num_reqs, self.device)
@@ -56,22 +57,44 @@ class TreeModelState(DefaultModelState):
         input_batch: Any,
         cudagraph_mode: Any,
         block_tables: tuple[Tensor, ...],
+        slot_mappings: Tensor,
+        attn_groups: Any,
         *args: Any,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Attach the tree rows to the metadata that our attention backend reads."""
-        metadata = super().prepare_attn(input_batch, cudagraph_mode, block_tables, *args, **kwargs)
-        drafts = input_batch.num_draft_tokens_per_req
-        if drafts is None:
+        """Attach the tree rows to the metadata that our attention backend reads.
+
+        A graph of whole steps reads them at every replay, so they are laid out for it even where a
+        step has no drafts.
+        """
+        metadata = super().prepare_attn(
+            input_batch, cudagraph_mode, block_tables, slot_mappings, attn_groups, *args, **kwargs
+        )
+        whole = cudagraph_mode == CUDAGraphMode.FULL or kwargs.get("for_capture", False)
+        if input_batch.num_draft_tokens_per_req is None and not whole:
             return metadata
-        self.step_rows.fill(input_batch)
-        table = block_tables[0][: input_batch.num_reqs]
-        rows = self.step_rows.paged(table, self.topology, self.mask())
-        only_trees = bool((input_batch.num_scheduled_tokens == drafts + 1).all())  # the host's own
-        step = PagedTrees(rows, self.views, only_trees)
-        for layer in {id(m): m for m in metadata.values()}.values():
-            layer.longspec = step
+        trees = self.verification(input_batch, block_tables[0], whole)
+        for groups in attn_groups:
+            for group in groups:
+                own = metadata[group.layer_names[0]]
+                own.longspec = self.kind.step(own, group.get_metadata_builder(), trees)
         return metadata
+
+    def verification(self, batch: Any, table: Tensor, whole: bool) -> Verification:
+        """A step's trees; ``whole``: it is computed as one graph, padded and uniform."""
+        scheduled = batch.num_scheduled_tokens  # the host's own, as are drafts
+        if whole:
+            count, rows = batch.num_reqs_after_padding, batch.num_tokens_after_padding
+            width, regular, only = int(scheduled.max()), True, True
+        else:
+            drafts = batch.num_draft_tokens_per_req
+            count, width = int((drafts > 0).sum()), 1 + int(drafts.max())
+            regular = bool((scheduled[:count] == 1 + drafts[:count]).all() and drafts[:count].all())
+            count = count if regular else batch.num_reqs
+            rows, only = int(batch.query_start_loc_np[count]), regular and count == batch.num_reqs
+        self.step_rows.fill(batch, min(count, batch.num_reqs), whole)
+        laid_out = self.step_rows.paged(table[:count], width, self.mask())
+        return Verification(laid_out, regular, rows, only)
 
     def mask(self) -> Tensor:
         """Which tree row sees which, by request slot."""

@@ -9,9 +9,11 @@ from ...options import LongSpecOptions
 from ..target import last_attention_layer, target_model
 from ..tree_attention import check_layers
 from .acceptance import TreeRejectionSampler
-from .attention import Views
+from .attention import Kind
 from .model_state import TreeModelState
+from .replay_check import check_replays
 from .speculator import TreeSpeculator
+from .timing import Timing
 
 if TYPE_CHECKING:
     from vllm.v1.worker.gpu.model_runner import GPUModelRunner as _Runner
@@ -20,18 +22,17 @@ else:
 
 
 class TreeRunner(_Runner):
-    """Mixed in before vLLM's runner class.
-
-    Attributes:
-        views: where a layer's cache holds K and V.
-    """
-
-    views: Views
+    """Mixed in before vLLM's runner class."""
 
     def __init__(self, vllm_config: Any, device: Any) -> None:
         super().__init__(vllm_config, device)
         options = LongSpecOptions.from_json(vllm_config.additional_config["longspec"])
-        self.speculator = TreeSpeculator(options.build(), self, type(self).views)
+        self.timing = Timing.from_environment(self.device)
+        self.speculator = TreeSpeculator(options.build(), self)
+
+    def kind(self, impl: Any) -> Kind:
+        """How trees are attended to beside the backend that ``impl`` is of."""
+        raise NotImplementedError
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
         super().load_model(*args, **kwargs)
@@ -42,14 +43,33 @@ class TreeRunner(_Runner):
                 f" ({type(stock).__name__}); allowed: Llama-like decoder models"
             )
         check_layers(self.vllm_config)
-        views, topology = type(self).views, self.speculator.topology
+        layers = self.compilation_config.static_forward_context
+        layer = layers[last_attention_layer(self.vllm_config)]
+        kind, topology = self.kind(layer.impl), self.speculator.topology
         state = TreeModelState(self.vllm_config, self.model, self.encoder_cache, self.device)
-        state.attach(self.speculator, views)
+        state.attach(self.speculator, kind)
         self.model_state = state
         self.rejection_sampler = TreeRejectionSampler(
             self.sampler, self.speculative_config, self.device
         )
-        self.rejection_sampler.attach(self, topology, views)
-        layers = self.compilation_config.static_forward_context
-        layer = layers[last_attention_layer(self.vllm_config)]
-        self.speculator.bind(target_model(self.model, self.vllm_config), layer)
+        self.rejection_sampler.attach(self, topology, kind.views)
+        self.speculator.bind(target_model(self.model, self.vllm_config), layer, kind)
+
+    def initialize_kv_cache(self, *args: Any, **kwargs: Any) -> None:
+        super().initialize_kv_cache(*args, **kwargs)
+        self.rejection_sampler.mover = None  # it holds the addresses of the cache before
+
+    def capture_model(self, *args: Any, **kwargs: Any) -> Any:
+        taken = super().capture_model(*args, **kwargs)
+        if not kwargs.get("profile_only"):  # there the cache is not the one that will serve
+            check_replays(self)
+        return taken
+
+    def execute_model(self, *args: Any, **kwargs: Any) -> Any:
+        self.timing.begin()
+        with self.timing.section("forward"):
+            return super().execute_model(*args, **kwargs)
+
+    def shutdown(self) -> None:
+        self.timing.close()
+        super().shutdown()

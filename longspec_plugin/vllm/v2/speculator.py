@@ -4,58 +4,77 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from vllm.v1.worker.gpu.spec_decode.speculator import BaseSpeculator
 
-from proposers.attention.paged_triton import PagedKV
 from proposers.base import DraftContext, Proposer, TargetModel
 from proposers.tree import DraftTrees
 
-from .attention import Views
+from .attention import Kind
+from .graphs import DraftGraphs, draft_sizes
+from .timing import Timing
 from .topology import TreeTopology
 
 
 class TreeSpeculator(BaseSpeculator):
     """Holds the proposer; what it is given lies in buffers, filled for each step.
 
+    Buffers and topology have one slot more than there are requests: drafts for the padding of a
+    graph's batch go there.
+
     Attributes:
         last_logit_rows: ``[B]`` among the rows of this step that have logits, each request's last
             accepted one; None where nothing was drafted.
+        missed: ``[slots]`` bool on the host, requests that grew without being drafted for: what a
+            proposer keeps of them is out of date.
     """
 
     supports_mm_inputs = False
     draft_logits = None
     pcp_manager: Any = None
 
-    def __init__(self, proposer: Proposer, runner: Any, views: Views) -> None:
-        self.proposer, self.runner, self.views = proposer, runner, views
+    def __init__(self, proposer: Proposer, runner: Any) -> None:
+        self.proposer, self.runner = proposer, runner
+        self.timing: Timing = runner.timing
         requests, device = runner.max_num_reqs, runner.device
         nodes, levels = proposer.max_nodes, proposer.max_depth
-        self.topology = TreeTopology(requests, nodes, levels, device)
+        self.topology = TreeTopology(requests + 1, nodes, levels, device)
+        self.spare = requests
         self.draftable = torch.zeros(requests, dtype=torch.bool, device=device)
-        self.slots, self.lengths, self.num_new, self.budgets = torch.zeros(
-            4, requests, dtype=torch.int64, device=device
+        self.slots, self.rows, self.lengths, self.num_new, self.budgets = torch.zeros(
+            5, requests, dtype=torch.int64, device=device
         )
         self.drafts = torch.zeros(requests, nodes, dtype=torch.int64, device=device)
         self.prefix = torch.zeros(requests, dtype=torch.int32, device=device)
+        self.missed = np.zeros(requests, dtype=bool)
         self.last_logit_rows: Tensor | None = None
+        self.sizes: list[int] = []
+        self.graphs = DraftGraphs(self.draft_first)
 
-    def bind(self, target: TargetModel, last_layer: Any) -> None:
+    def bind(self, target: TargetModel, last_layer: Any, kind: Kind) -> None:
         """Hand over the target's weights; ``last_layer`` is vLLM's, its cache follows later."""
-        self.last_layer = last_layer
-        self.hidden = target.embedding.new_zeros(len(self.slots), target.shape.hidden_size)
-        self.proposer.bind(target, len(self.slots))
+        self.last_layer, self.kind = last_layer, kind
+        requests = len(self.slots)
+        self.hidden = target.embedding.new_zeros(requests, target.shape.hidden_size)
+        self.proposer.bind(target, requests + 1)
 
     def init_cudagraph_manager(self, cudagraph_mode: Any) -> None:
-        """Drafting is not captured yet."""
+        """Note for which batches drafting is captured; graphs of an earlier cache are dropped."""
+        captured = cudagraph_mode and not self.proposer.host
+        self.sizes = draft_sizes(len(self.slots)) if captured else []
+        self.graphs.capture(())
 
     def capture(self) -> None:
-        """Drafting is not captured yet."""
+        """Capture drafting, after the target's own graphs."""
+        self.clear(0)
+        self.graphs.capture(self.sizes)
 
     def admit(self, slot: int, drafted: bool) -> None:
         """A request takes a slot; whether it may be drafted."""
         self.draftable[slot] = drafted
+        self.missed[slot] = False
 
     def propose(
         self,
@@ -67,21 +86,51 @@ class TreeSpeculator(BaseSpeculator):
         num_sampled: Tensor,
         *args: Any,
         dummy_run: bool = False,
+        num_speculative_tokens: int | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Draft tokens ``[B, nodes]`` int64 of every request; what is no node is token 0."""
+        """Draft tokens ``[B, nodes]`` int64 of every request; what is no node is token 0.
+
+        ``num_speculative_tokens``: the most nodes that the scheduler takes of each in the next
+        step; with none nothing is drafted.
+        """
         count = input_batch.num_reqs
         if dummy_run:
             return self.drafts[:count].zero_()
-        self.stage(input_batch, last_hidden_states, num_sampled)
-        context = self.context(count)
-        if fresh := prefilled(input_batch):
-            self.proposer.start(context.part(fresh))
-        self.draft(context)
+        if num_speculative_tokens == 0:
+            return self.pause(input_batch)
+        with self.timing.section("draft"):
+            self.stage(input_batch, last_hidden_states, num_sampled, num_speculative_tokens)
+            if fresh := self.out_of_date(input_batch):
+                self.proposer.start(self.context(count).part(fresh))
+            self.graphs.run(count)
         return self.drafts[:count]
 
-    def stage(self, input_batch: Any, hidden_states: Tensor, num_sampled: Tensor) -> None:
-        """Fill the buffers for this step. Requests that sampled nothing get no tree."""
+    def pause(self, input_batch: Any) -> Tensor:
+        """Draft nothing in this step."""
+        self.last_logit_rows = None
+        self.missed[input_batch.idx_mapping_np] = True
+        self.topology.sizes[input_batch.idx_mapping] = 0
+        return self.drafts[: input_batch.num_reqs].zero_()
+
+    def out_of_date(self, input_batch: Any) -> list[int]:
+        """Requests of the batch whose prefill ends with this step, or that were not drafted for
+        since; known to the host."""
+        done = input_batch.num_computed_prefill_tokens_np + input_batch.num_scheduled_tokens
+        ended = input_batch.is_prefilling_np & (done >= input_batch.prefill_len_np)
+        slots = input_batch.idx_mapping_np
+        rows: list[int] = (ended | self.missed[slots]).nonzero()[0].tolist()
+        self.missed[slots] = False
+        return rows
+
+    def stage(
+        self, input_batch: Any, hidden_states: Tensor, num_sampled: Tensor, most: int | None = None
+    ) -> None:
+        """Fill the buffers for this step. Requests that sampled nothing get no tree.
+
+        Args:
+            most: the most nodes of a tree, if fewer than the proposer's.
+        """
         count, slots = input_batch.num_reqs, input_batch.idx_mapping
         rows = self.last_logit_rows
         if rows is None:
@@ -89,32 +138,43 @@ class TreeSpeculator(BaseSpeculator):
         self.last_logit_rows = None
         known = self.runner.req_states.total_len.gpu[slots].long()
         drafted = (num_sampled > 0) & self.draftable[slots]
-        room = (self.runner.max_model_len - 1 - known).clamp(0, self.topology.nodes)
+        nodes = self.topology.nodes if most is None else min(most, self.topology.nodes)
+        room = (self.runner.max_model_len - 1 - known).clamp(0, nodes)
         self.slots[:count] = slots
+        self.rows[:count] = slots
         self.lengths[:count] = torch.where(drafted, known, 1)
         self.prefix[:count] = self.lengths[:count] - 1
         self.num_new[:count] = num_sampled
         self.budgets[:count] = torch.where(drafted, room, 0)
         self.hidden[:count] = hidden_states[input_batch.logits_indices[rows].long()]
+        self.clear(count)
+
+    def clear(self, count: int) -> None:
+        """Requests behind the first ``count`` are padding: one token, no tree, the spare slot."""
+        self.slots[count:] = self.spare
+        self.lengths[count:] = 1
+        for part in (self.rows, self.prefix, self.num_new, self.budgets):
+            part[count:] = 0
 
     def context(self, count: int) -> DraftContext:
         """The buffers of ``count`` requests, as a proposer is given them."""
         table = self.runner.block_tables.input_block_tables[0][:count]
-        keys, values = self.views(self.last_layer.kv_cache)
-        scale = self.last_layer.impl.scale
-        slots = self.slots[:count]
         return DraftContext(
-            slots=slots,
+            slots=self.slots[:count],
             token_ids=self.runner.req_states.all_token_ids.gpu,
-            rows=slots,
+            rows=self.rows[:count],
             lengths=self.lengths[:count],
             num_new=self.num_new[:count],
             most_new=1 + self.topology.levels,
             hidden_states=self.hidden[:count],
-            target_kv=PagedKV(keys, values, self.prefix[:count], table, scale),
+            target_kv=self.kind.target_kv(self.last_layer, self.prefix[:count], table),
             budgets=self.budgets[:count],
             static=not self.proposer.host,
         )
+
+    def draft_first(self, count: int) -> None:
+        """Draft for the first ``count`` requests of the buffers."""
+        self.draft(self.context(count))
 
     def draft(self, context: DraftContext) -> None:
         """From the buffers to ``drafts`` and the topology; reads nothing back."""
@@ -127,11 +187,3 @@ class TreeSpeculator(BaseSpeculator):
         batch, width = trees.tokens.shape
         self.drafts[:batch].zero_()  # vLLM writes -1 into it, which is no token
         self.drafts[:batch, :width] = trees.tokens.masked_fill(~trees.valid(), 0)
-
-
-def prefilled(input_batch: Any) -> list[int]:
-    """Requests of the batch whose prefill ends with this step, known to the host."""
-    done = input_batch.num_computed_prefill_tokens_np + input_batch.num_scheduled_tokens
-    ended = input_batch.is_prefilling_np & (done >= input_batch.prefill_len_np)
-    rows: list[int] = ended.nonzero()[0].tolist()
-    return rows

@@ -42,18 +42,6 @@ class TreeTopology:
         self.sizes[slots] = trees.sizes
         self.mask[slots, : 1 + width, : 1 + width] = ancestor_mask(trees).to(torch.uint8)
 
-    def recall(self, slots: Tensor, tokens: Tensor, scheduled: Tensor) -> DraftTrees:
-        """The trees of the requests in ``slots``, cut to the ``scheduled`` (``[B]``) first nodes.
-
-        Args:
-            tokens: ``[B, nodes]`` as the target saw them; -1 is a node that may not be accepted.
-        """
-        zeros = torch.zeros_like(tokens, dtype=torch.float32)
-        sizes = torch.minimum(self.sizes[slots], scheduled)
-        return DraftTrees(
-            tokens, self.parents[slots], self.depths[slots], zeros, sizes, self.levels
-        )
-
     def extra_depth(self, slots: Tensor, places: Tensor) -> Tensor:
         """How much deeper a row lies than it stands behind its root (never more than 0).
 
@@ -73,19 +61,22 @@ class StepRows:
         )
         self.slots = torch.zeros(requests, dtype=torch.int64, device=device)
 
-    def fill(self, batch: Any) -> None:
-        """Take vLLM's input batch: the rows that logits are computed of are a root and its tree."""
-        count, logits = batch.num_reqs, batch.cu_num_logits
-        self.counts.zero_()
-        self.counts[:count] = logits[1 : count + 1] - logits[:count]
-        counts = self.counts[:count]
-        self.first[:count] = batch.query_start_loc[1 : count + 1] - counts
-        self.prefix[:count] = batch.seq_lens[:count] - counts
-        self.slots[:count] = batch.idx_mapping
+    def fill(self, batch: Any, requests: int, whole: bool) -> None:
+        """Take the first ``requests`` of vLLM's input batch: the rows that logits are computed of
+        are a root and its tree, of a ``whole`` step all rows. The buffers' rest is requests
+        without rows."""
+        for part in (self.counts, self.prefix):
+            part[requests:].zero_()
+        counts, ends = self.counts[:requests], batch.query_start_loc[1 : requests + 1]
+        bounds = batch.query_start_loc if whole else batch.cu_num_logits
+        torch.sub(bounds[1 : requests + 1], bounds[:requests], out=counts)
+        torch.sub(ends, counts, out=self.first[:requests])
+        torch.sub(batch.seq_lens[:requests], counts, out=self.prefix[:requests])
+        self.slots[:requests] = batch.idx_mapping[:requests]
 
-    def paged(self, table: Tensor, topology: TreeTopology, mask: Tensor) -> PagedRows:
-        """The same for the kernel, for as many requests as ``table [B, T]`` has."""
+    def paged(self, table: Tensor, width: int, mask: Tensor) -> PagedRows:
+        """The same for kernels, for as many requests as ``table [B, T]`` has, ``width`` rows each
+        at most."""
         count = len(table)
         first, counts, prefix = (part[:count] for part in (self.first, self.counts, self.prefix))
-        slots, width = self.slots[:count], 1 + topology.nodes
-        return PagedRows(width, first, counts, prefix, table, slots, mask)
+        return PagedRows(width, first, counts, prefix, table, self.slots[:count], mask)

@@ -12,13 +12,16 @@ from vllm.v1.worker.cpu import model_runner
 
 # isort: on
 from ..v1 import attention, cache
+from .attention import Kind
+from .attention_triton import paged
 from .runner import TreeRunner
 
 
 class TreeCPURunner(TreeRunner, model_runner.CPUModelRunner):
     """CPU runner with trees; attention and cache are those of the CPU build."""
 
-    views = staticmethod(cache.views)
+    def kind(self, impl: Any) -> Kind:
+        return paged(cache.views)
 
 
 class LongSpecWorker(CPUWorker):

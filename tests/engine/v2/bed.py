@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from longspec_plugin.errors import LongSpecError
+
 COUNTERS = ("spec_decode_num_drafts", "spec_decode_num_accepted_tokens", "num_preemptions")
 COMMON: dict[str, Any] = {
     "dtype": "float32",
@@ -70,11 +72,13 @@ class Answered:
         tokens: of each prompt; with ``n`` above 1 all its answers, one after the other.
         logprobs: of each prompt, at each place of its answer (and of the prompt, if asked for) the
             log-probabilities that came.
+        refused: why the engine did not start.
     """
 
     tokens: list[list[int]]
     logprobs: list[list[dict[str, float]]]
     counters: dict[str, float]
+    refused: str = ""
 
 
 def run(engine: Engine) -> Iterator[tuple[str, Answered]]:
@@ -138,7 +142,7 @@ def broken(llm: Any, part: str) -> Iterator[None]:
         yield
         return
     places = {
-        "mask": (runner.model_state, "mask", lambda: _causal(runner.model_state.topology.mask)),
+        "mask": (runner.speculator.graphs, "run", lambda count: _causal(runner.speculator, count)),
         "positions": (runner.model_state, "place", lambda *_: None),
         "kv_move": (runner.rejection_sampler, "move", lambda *_: None),
     }
@@ -150,8 +154,11 @@ def broken(llm: Any, part: str) -> Iterator[None]:
         delattr(owner, name)
 
 
-def _causal(mask: Any) -> Any:
-    return mask.new_ones(mask.shape).tril()
+def _causal(speculator: Any, count: int) -> None:
+    """Draft, and let every row see all before it."""
+    type(speculator.graphs).run(speculator.graphs, count)
+    mask = speculator.topology.mask
+    mask.copy_(mask.new_ones(mask.shape).tril())
 
 
 def _logprobs(output: Any) -> list[dict[str, float]]:
@@ -184,10 +191,13 @@ def main(job: str, out: str) -> None:
     forbid_reads()
     found: dict[str, Any] = {}
     for engine in engines:
-        for name, answered in run(engine):
-            found[name] = asdict(answered)
-            print(name, answered.counters, flush=True)
-            Path(out).write_text(json.dumps(found))
+        try:
+            for name, answered in run(engine):
+                found[name] = asdict(answered)
+                print(name, answered.counters, flush=True)
+        except LongSpecError as error:
+            found[f"{engine.name}/refused"] = asdict(Answered([], [], {}, str(error)))
+        Path(out).write_text(json.dumps(found))
         gc.collect()
 
 

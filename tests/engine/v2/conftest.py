@@ -29,8 +29,16 @@ GREEDY = {"temperature": 0, "max_tokens": ANSWER, "ignore_eos": True}
 SHORT = {**GREEDY, "max_tokens": 16}
 LIMIT = "the length limit"
 ON_GPU = torch.cuda.is_available()
-TRITON = {} if ON_GPU else {"worker_cls": "tests.engine.v2.worker_triton.TritonWorker"}
-"""The GPU's own attention backend, cache and move of KV, whose kernels are interpreted on a CPU."""
+
+
+def on_gpu(worker: str) -> dict[str, Any]:
+    """Arguments for a GPU's own attention, cache and graphs, interpreted on a CPU. On a GPU all are
+    of the Triton backend: FlashAttention takes no float32."""
+    if ON_GPU:
+        return {"enforce_eager": not worker.startswith("Capturing")}
+    return {"worker_cls": f"tests.engine.v2.worker_triton.{worker}"}
+
+
 SAMPLED = {**GREEDY, "temperature": 0.8}
 RULES: list[dict[str, Any]] = [
     {},
@@ -109,16 +117,21 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
     more = [seeded(prompts)] if LONG else []
     short = Case("short", prompts[:6], [SHORT] * 6)
     again = replace(next(case for case in cases(prompts) if case.name == LIMIT), name="again")
+    oracle = {"proposer": tests, "answers": str(known)}
+    stale = [] if ON_GPU else [engine("stale", [], oracle, **on_gpu("StaleMaskWorker"))]
     return [
+        *stale,
         engine(
             "glide",
             [*cases(prompts), again, *controls],
             {**draft, "proposer": "glide", "tree_shape": [3, 2, 2]},
             enable_prefix_caching=True,
-            **TRITON,
+            **on_gpu("CapturingFlashWorker"),
         ),
-        engine("tight", [greedy, aborted, *more], {**draft, **lookup}, **tight),
-        engine("oracle", [greedy, *more], {"proposer": tests, "answers": str(known)}),
+        engine(
+            "tight", [greedy, aborted, *more], {**draft, **lookup}, **tight, **on_gpu("FlashWorker")
+        ),
+        engine("oracle", [greedy, *more], oracle, **on_gpu("CapturingTritonWorker")),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),
     ]
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longspec_plugin.vllm.v2.attention import views
+from longspec_plugin.vllm.v2.attention_triton import KIND
 from longspec_plugin.vllm.v2.speculator import TreeSpeculator
+from longspec_plugin.vllm.v2.timing import Timing
 from proposers.base import Proposer
 from proposers.glide.proposer import GlideProposer
 from proposers.glide_lookup import GlideLookupProposer
-from tests.unit.glide.tiny import DIM, HIDDEN, KV_HEADS, tiny_draft, tiny_target
+from tests.unit.glide.tiny import DIM, HEADS, HIDDEN, KV_HEADS, tiny_draft, tiny_target
 
 SLOTS, LENGTH, PAGE, PAGES = 6, 128, 16, 40
 
@@ -40,21 +41,23 @@ def runner() -> Any:
     )
     tables = torch.zeros(SLOTS, LENGTH // PAGE, dtype=torch.int32)
     blocks = SimpleNamespace(input_block_tables=[tables])
+    device = torch.device("cpu")
     return SimpleNamespace(
         max_num_reqs=SLOTS,
         max_model_len=LENGTH,
-        device=torch.device("cpu"),
+        device=device,
+        timing=Timing(device, None),
         req_states=states,
         block_tables=blocks,
     )
 
 
 def speculator(kind: str, folder: Path) -> TreeSpeculator:
-    made = TreeSpeculator(proposer(kind, folder), runner(), views)
+    made = TreeSpeculator(proposer(kind, folder), runner())
     generator = torch.Generator().manual_seed(5)
     cache = torch.randn(PAGES, KV_HEADS, PAGE, 2 * DIM, generator=generator)
-    layer = SimpleNamespace(kv_cache=cache, impl=SimpleNamespace(scale=DIM**-0.5))
-    made.bind(tiny_target(), layer)
+    impl = SimpleNamespace(scale=DIM**-0.5, num_heads=HEADS)
+    made.bind(tiny_target(), SimpleNamespace(kv_cache=cache, impl=impl), KIND)
     made.draftable.fill_(True)
     return made
 
@@ -67,7 +70,10 @@ def batch(slots: Sequence[int], nodes: int, lengths: Tensor, seed: int) -> Any:
     index = torch.tensor(slots)
     return SimpleNamespace(
         num_reqs=count,
+        num_reqs_after_padding=count,
+        num_tokens_after_padding=count * width,
         idx_mapping=index,
+        idx_mapping_np=np.array(slots),
         cu_num_logits=bounds,
         query_start_loc=bounds.clone(),
         seq_lens=lengths[index].int() - 1 + width,
@@ -76,6 +82,9 @@ def batch(slots: Sequence[int], nodes: int, lengths: Tensor, seed: int) -> Any:
         num_sampled=torch.randint(1, 4, (count,), generator=generator, dtype=torch.int32),
         tables=torch.randperm(PAGES, generator=generator)[: count * 8].view(count, 8).int(),
         is_prefilling_np=np.zeros(count, dtype=bool),
+        num_scheduled_tokens=np.full(count, width),
+        num_draft_tokens_per_req=np.full(count, nodes),
+        query_start_loc_np=np.arange(count + 1) * width,
     )
 
 

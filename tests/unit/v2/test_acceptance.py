@@ -1,17 +1,13 @@
-"""Walks, moves and orders of Model Runner V2's acceptance, and trees between two steps."""
+"""Trees between two steps of Model Runner V2, and orders of rows."""
 
 from __future__ import annotations
-
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
 pytest.importorskip("vllm", reason="needs the engine: make setup")
 
-from longspec_plugin.vllm.v2.acceptance import TreeRejectionSampler, path_first
-from longspec_plugin.vllm.v2.attention import views
+from longspec_plugin.vllm.v2.acceptance import path_first
 from longspec_plugin.vllm.v2.topology import TreeTopology
 from proposers.tree import ancestor_mask, from_parents
 
@@ -26,67 +22,16 @@ def topology() -> TreeTopology:
     return made
 
 
-def sampler(topology: TreeTopology) -> Any:
-    made = object.__new__(TreeRejectionSampler)
-    made.attach(SimpleNamespace(), topology, views)
-    return made
-
-
-def test_what_was_drafted_is_recalled_by_slot(topology: TreeTopology) -> None:
-    slots = torch.tensor([1, 3])
-    tokens = torch.tensor([[9, 4, 0, 0], [5, 6, 7, 8]])
-    trees = topology.recall(slots, tokens, torch.tensor([4, 4]))
-    assert trees.sizes.tolist() == [2, 4]
-    assert trees.parents[1].tolist() == TREES.parents[0].tolist()
+def test_what_was_drafted_is_kept_by_slot(topology: TreeTopology) -> None:
+    assert topology.sizes.tolist() == [0, 2, 0, 4, 0]
+    assert topology.parents[3].tolist() == TREES.parents[0].tolist()
     assert torch.equal(topology.mask[3].bool(), ancestor_mask(TREES)[0])
     assert torch.equal(topology.mask[1, :3, :3].bool(), ancestor_mask(TREES)[1, :3, :3])
-    cut = topology.recall(slots, tokens, torch.tensor([4, 1]))
-    assert cut.sizes.tolist() == [2, 1]
 
 
 def test_rows_lie_no_deeper_than_they_stand(topology: TreeTopology) -> None:
     slots, places = torch.tensor([3] * 5 + [1] * 3), torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
     assert topology.extra_depth(slots, places).tolist() == [0, 0, -1, -1, -2, 0, 0, 0]
-
-
-def test_the_walk_takes_only_what_was_scheduled_and_may_be_accepted(topology: TreeTopology) -> None:
-    walker, slots = sampler(topology), torch.tensor([3, 1])
-    drafted = torch.tensor([1, 5, 6, 7, 8, 2, 9, 4])
-    drawn = torch.tensor([6, 0, 8, 0, 3, 9, 4, 1])  # 6, then 8, then 3; 9, 4, then 1
-    walk = walker.walk(drawn, drafted, torch.tensor([0, 5, 8]), slots)
-    assert walk.tokens.tolist() == [[6, 8, 3], [9, 4, 1]]
-    assert walk.rows.tolist() == [[0, 2, 4], [0, 1, 2]]
-    denied = drafted.clone()
-    denied[[4, 6]] = -1  # a grammar, or a step that begins within the prompt
-    walk = walker.walk(drawn, denied, torch.tensor([0, 5, 8]), slots)
-    assert walk.tokens.tolist() == [[6, 8, -1], [9, -1, -1]]
-    walk = walker.walk(drawn[:6], drafted[:6], torch.tensor([0, 3, 6]), slots)  # two nodes each
-    assert walk.rows.tolist()[0] == [0, 2, -1]
-    topology.sizes[1] = 0  # not drafted: what lies in its drafts is no tree
-    walk = walker.walk(drawn, drafted, torch.tensor([0, 5, 8]), slots)
-    assert walk.accepted.tolist() == [2, 0]
-
-
-def test_accepted_kv_moves_behind_its_root(topology: TreeTopology) -> None:
-    mover = sampler(topology)
-    cache = torch.arange(4 * 2 * 16 * 6, dtype=torch.float32).view(4, 2, 16, 6)
-    before = cache.clone()
-    slots = torch.randperm(64)[:10]
-    mover.runner = SimpleNamespace(
-        kv_caches=[cache], block_tables=SimpleNamespace(slot_mappings=slots[None])
-    )
-    rows = torch.tensor([[0, 2, 4], [0, 1, -1]])
-    mover.move(rows, torch.tensor([0, 5]), torch.arange(2, 10))  # two other rows lie in front
-    at = [(int(slot) // 16, int(slot) % 16) for slot in slots]
-
-    def held(cache: torch.Tensor, row: int) -> torch.Tensor:
-        page, place = at[row]
-        return cache[page, :, place]
-
-    assert torch.equal(held(cache, 2 + 1), held(before, 2 + 2))
-    assert torch.equal(held(cache, 2 + 2), held(before, 2 + 4))
-    for row in (0, 1, 2, 5, 6, 7, 8, 9):
-        assert torch.equal(held(cache, row), held(before, row))
 
 
 def test_each_requests_rows_begin_with_its_path() -> None:

@@ -2,20 +2,20 @@
 
 As a CUDA graph does, a replay computes what was recorded from what now lies at the addresses that
 were read, into those that were written; whatever the region took from anywhere else is stale.
+Operators are recorded as PyTorch dispatches them, kernels as Triton's interpreter launches them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
-import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
-
-from longspec_plugin.vllm.v2 import attention
-from proposers.attention import paged_triton
+from triton.runtime.interpreter import GridExecutor
 
 Call = tuple[Callable[..., Any], Any, dict[str, Any], Any]
 
@@ -26,25 +26,14 @@ class Recording(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[Call] = []
-        self.launching = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
         result = func(*args, **given)
-        if not self.launching:
-            self.calls.append((func, args, given, result))
+        self.calls.append((func, args, given, result))
         return result
-
-    def launch(self, *args: Any) -> None:
-        """The kernel of paged attention; what its interpreter does is not recorded."""
-        self.launching = True
-        try:
-            LAUNCH(*args)
-        finally:
-            self.launching = False
-        self.calls.append((LAUNCH, args, {}, None))
 
     @torch.inference_mode()
     def replay(self) -> None:
@@ -57,16 +46,39 @@ class Recording(TorchDispatchMode):
                     old.copy_(new)
 
 
-LAUNCH = paged_triton.paged_attention
+LAUNCH = GridExecutor.__call__
+OPEN: list[Recording] = []
 
 
-def record(region: Callable[[], Any], patch: pytest.MonkeyPatch) -> Recording:
+def as_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Recorded as one call, whatever is done inside: for what stands in for a kernel."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            result = function(*args, **kwargs)
+        if OPEN:
+            OPEN[-1].calls.append((function, args, kwargs, result))
+        return result
+
+    return call
+
+
+@contextmanager
+def recording(made: Recording) -> Iterator[Recording]:
+    """Record what is done meanwhile."""
+    GridExecutor.__call__ = as_kernel(LAUNCH)
+    OPEN.append(made)
+    try:
+        with torch.inference_mode(), made:
+            yield made
+    finally:
+        OPEN.pop()
+        GridExecutor.__call__ = LAUNCH
+
+
+def record(region: Callable[[], Any]) -> Recording:
     """Run a region and record it."""
-    recording = Recording()
-    for module in (paged_triton, attention):
-        patch.setattr(module, "paged_attention", recording.launch)
-    with torch.inference_mode(), recording:
+    with recording(Recording()) as made:
         region()
-    for module in (paged_triton, attention):
-        patch.setattr(module, "paged_attention", LAUNCH)
-    return recording
+    return made

@@ -12,12 +12,15 @@ As in :mod:`.tree_triton` the kernel is an online softmax (arXiv 2205.14135), an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .tree_triton import STAGES, tl, triton
+from ..kernels import jit, require_triton, tl, triton
+from .rows import PagedRows
+from .tree_triton import STAGES
+
+__all__ = ["PagedKV", "PagedRows", "paged_attention"]
 
 LEAST_ROWS, MOST_ROWS = 16, 64
 """Folded rows of a program: what a matrix product takes at least; what registers hold at most."""
@@ -27,30 +30,6 @@ _VARYING = (
     *("folded", "width", "table_b", "mask_s", "mask_r"),
     *("query_t", "query_h", "out_t", "out_h"),
 )
-
-
-@dataclass(frozen=True)
-class PagedRows:
-    """Which rows of a step belong to which request, and what they see; all on the device.
-
-    Attributes:
-        width: the most rows of a request.
-        first: ``[B]`` int32, a request's first row.
-        counts: ``[B]`` int32, how many of its rows count; 0: none.
-        prefix: ``[B]`` int32, tokens that all of its rows see.
-        table: ``[B, T]`` int32, its pages.
-        slots: ``[B]`` int64, its line of ``mask``.
-        mask: ``[S, width, width]`` uint8: row sees row, both behind the prefix; None: rows see the
-            prefix alone.
-    """
-
-    width: int
-    first: Tensor
-    counts: Tensor
-    prefix: Tensor
-    table: Tensor
-    slots: Tensor
-    mask: Tensor | None
 
 
 def paged_attention(
@@ -65,8 +44,7 @@ def paged_attention(
     Raises:
         ImportError: Triton is not installed.
     """
-    if triton is None:
-        raise ImportError("paged_attention needs Triton: pip install triton")
+    require_triton("paged_attention")
     _, heads, dim = query.shape
     kv_heads, page = keys.shape[1:3]
     folded = heads // kv_heads * rows.width
@@ -117,15 +95,7 @@ class PagedKV:
         return out.view_as(query)
 
 
-def _jit(kernel: Any) -> Any:
-    return triton.jit(kernel, do_not_specialize=_VARYING) if triton else kernel
-
-
-def _inlined(function: Any) -> Any:
-    return triton.jit(function) if triton else function
-
-
-@_inlined
+@jit()
 def _fold(rows, key_rows, value_rows, visible, scale, top, total, sums):  # type: ignore[no-untyped-def]
     """The softmax so far (largest score, sum of weights, weighted values), and a block of keys."""
     scores = tl.dot(rows, key_rows, input_precision="ieee") * scale
@@ -140,7 +110,7 @@ def _fold(rows, key_rows, value_rows, visible, scale, top, total, sums):  # type
     return higher, total, sums
 
 
-@_inlined
+@jit()
 def _block(  # type: ignore[no-untyped-def]
     keys, values, table, key, known, inside, key_p, key_t, value_p, value_t, page: tl.constexpr
 ):  # fmt: skip
@@ -153,7 +123,7 @@ def _block(  # type: ignore[no-untyped-def]
     return key_rows, value_rows
 
 
-@_jit
+@jit(*_VARYING)
 def _kernel(  # type: ignore[no-untyped-def]  # Triton gives annotations a meaning of its own
     query, keys, values, out, first, counts, prefixes, table, slots, mask,
     scale, folded, width,

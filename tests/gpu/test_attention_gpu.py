@@ -15,7 +15,7 @@ import torch
 
 from proposers.attention import hybrid_attention, key_bias, tree_triton
 from proposers.tree import ancestor_mask, from_parents
-from tests.unit.attention import kernel_checks, paged_checks
+from tests.unit.attention import kernel_checks, move_checks, paged_checks, ragged_checks
 from tests.unit.attention.cases import TOLERANCE, Case, random_case, softmax
 
 if not tree_triton.available():
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.gpu
 globals().update(  # the same checks, here with the fixture below
     {
         name: check
-        for checks in (kernel_checks, paged_checks)
+        for checks in (kernel_checks, move_checks, paged_checks, ragged_checks)
         for name, check in vars(checks).items()
         if name.startswith("test_")
     }

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from proposers import kernels
 from proposers.attention import paged_triton
 
+from ..compiled import compile_for, needs_triton
 from ..interpreted import assert_checks_pass
-from .test_tree_triton import SHARED_MEMORY, needs_triton
 
 
 @needs_triton
@@ -23,38 +24,22 @@ def test_in_the_interpreter() -> None:
     ("capability", "dtype", "dim", "rows"),
     [(80, "bf16", 64, 32), (86, "fp32", 128, 16), (90, "bf16", 128, 64), (90, "fp16", 80, 64)],
 )
-def test_compiles_for_gpus(
-    capability: int,
-    dtype: str,
-    dim: int,
-    rows: int,
-    masked: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, compile
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernel = paged_triton._kernel
+def test_compiles_for_gpus(capability: int, dtype: str, dim: int, rows: int, masked: bool) -> None:
     fixed = {"groups": 4, "dim": dim, "block_dim": 1 << (dim - 1).bit_length(), "page": 16}
     fixed |= {"block_rows": rows, "block_keys": paged_triton.BLOCK_KEYS, "masked": masked}
     fixed |= {"key_d": 1, "value_d": 1}  # strides of 1 become constants, as in a launch
-    types = dict.fromkeys(kernel.arg_names, "i32") | dict.fromkeys(fixed, "constexpr")
-    types |= dict.fromkeys(("query", "keys", "values", "out"), f"*{dtype}")
+    types = dict.fromkeys(("query", "keys", "values", "out"), f"*{dtype}")
     types |= dict.fromkeys(("first", "counts", "prefixes", "table"), "*i32")
     types |= {"slots": "*i64", "mask": "*u8", "scale": "fp32"}
-    source = ASTSource(kernel, types, fixed)
-    target = GPUTarget("cuda", capability, 32)
-    compiled = compile(source, target=target, options={"num_stages": paged_triton.STAGES})
-    assert compiled.asm["cubin"]
-    assert compiled.metadata.shared <= SHARED_MEMORY
+    options = {"num_stages": paged_triton.STAGES}
+    assembly = compile_for(capability, paged_triton._kernel, types, fixed, options)
+    assert ("mma" in assembly) == (dtype != "fp32")
 
 
 def test_without_triton_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(paged_triton, "triton", None)
+    monkeypatch.setattr(kernels, "triton", None)
     one = torch.zeros(1, 1, 16)
     numbers = torch.zeros(1, dtype=torch.int32)
     rows = paged_triton.PagedRows(1, numbers, numbers, numbers, numbers[None], numbers, None)

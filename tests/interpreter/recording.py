@@ -21,7 +21,13 @@ Call = tuple[Callable[..., Any], Any, dict[str, Any], Any]
 
 
 class Recording(TorchDispatchMode):
-    """Collects operators and kernel launches while it is entered."""
+    """Collects operators and kernel launches while it is entered.
+
+    Attributes:
+        replays: of all recordings of this process.
+    """
+
+    replays = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +44,7 @@ class Recording(TorchDispatchMode):
     @torch.inference_mode()
     def replay(self) -> None:
         """Do all of it again; results go where they went."""
+        Recording.replays += 1
         for func, args, kwargs, result in self.calls:
             again = func(*args, **kwargs)
             for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):

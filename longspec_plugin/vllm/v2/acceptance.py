@@ -7,15 +7,16 @@ all requests are greedy the stock sampler is one pass over the logits; ties fall
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from proposers.acceptance_triton import greedy_walk_triton
-from proposers.attention.kv_move_triton import KVMover
 from torch import Tensor
 from vllm.v1.worker.gpu.spec_decode.rejection_sampler import RejectionSampler
 
 from proposers.acceptance import Walk
+from proposers.attention.kv_move_triton import KVMover
 
 from .attention import Views
 from .timing import Timing
@@ -30,7 +31,10 @@ class TreeRejectionSampler(RejectionSampler):
         self.runner, self.topology, self.views = runner, topology, views
         self.timing: Timing = runner.timing
         self.walks: list[Walk] = []
-        self.mover: KVMover | None = None
+
+    def take_caches(self, caches: Sequence[Tensor]) -> None:
+        """All layers' caches, which stay where they are from now on."""
+        self.mover = KVMover([self.views(cache) for cache in caches])
 
     def __call__(self, logits: Tensor, input_batch: Any, *args: Any, **kwargs: Any) -> Any:
         self.walks = []
@@ -123,8 +127,6 @@ class TreeRejectionSampler(RejectionSampler):
             first: ``[B]`` where each request's rows begin among the rows that have logits.
             flat_rows: where those lie among all rows of the step.
         """
-        if self.mover is None:
-            self.mover = KVMover([self.views(cache) for cache in self.runner.kv_caches])
         self.mover.move(rows, first, flat_rows, self.runner.block_tables.slot_mappings[0])
 
 

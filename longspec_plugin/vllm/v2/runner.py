@@ -57,7 +57,7 @@ class TreeRunner(_Runner):
 
     def initialize_kv_cache(self, *args: Any, **kwargs: Any) -> None:
         super().initialize_kv_cache(*args, **kwargs)
-        self.rejection_sampler.mover = None  # it holds the addresses of the cache before
+        self.rejection_sampler.take_caches(self.kv_caches)
 
     def capture_model(self, *args: Any, **kwargs: Any) -> Any:
         taken = super().capture_model(*args, **kwargs)

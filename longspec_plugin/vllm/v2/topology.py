@@ -71,7 +71,8 @@ class StepRows:
         bounds = batch.query_start_loc if whole else batch.cu_num_logits
         torch.sub(bounds[1 : requests + 1], bounds[:requests], out=counts)
         torch.sub(ends, counts, out=self.first[:requests])
-        torch.sub(batch.seq_lens[:requests], counts, out=self.prefix[:requests])
+        prefix = torch.sub(batch.seq_lens[:requests], counts, out=self.prefix[:requests])
+        prefix.clamp_(min=0)  # backends shorten lengths where a graph is captured
         self.slots[:requests] = batch.idx_mapping[:requests]
 
     def paged(self, table: Tensor, width: int, mask: Tensor) -> PagedRows:

@@ -128,7 +128,9 @@ def answer(llm: Any, case: Case) -> dict[int, Any]:
 def counters(llm: Any) -> dict[str, float]:
     found = {metric.name.removeprefix("vllm:"): metric for metric in llm.get_metrics()}
     hits = found["prefix_cache_hits"].value
-    return {"prefix_cache_hits": hits} | {
+    recorded = sys.modules.get("tests.interpreter.recording")
+    replays = recorded.Recording.replays if recorded else 0
+    return {"prefix_cache_hits": hits, "replays": replays} | {
         name: found[name].value if name in found else 0.0 for name in COUNTERS
     }
 

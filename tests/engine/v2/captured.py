@@ -14,7 +14,7 @@ from unittest.mock import patch
 import torch
 from vllm.config.compilation import CUDAGraphMode
 from vllm.platforms.cpu import CpuPlatform
-from vllm.v1.worker.gpu import cudagraph_utils
+from vllm.v1.worker.gpu import cudagraph_utils, model_runner
 
 from tests.interpreter.recording import Recording, record, recording
 
@@ -46,6 +46,7 @@ class Captured:
         accelerator = {"empty_cache": lambda: None, "get_memory_info": lambda: (0, 0)}
         with (
             patch.multiple(torch.accelerator, **accelerator),
+            patch.object(model_runner, "lock_workspace", lambda: None),
             patch.multiple(torch.cuda, CUDAGraph=Recording, graph=graph),
             patch.multiple(
                 cudagraph_utils,

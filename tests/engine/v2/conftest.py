@@ -147,5 +147,5 @@ def run(folder: Path, engines: list[Engine]) -> dict[str, Answered]:
     env["TRITON_F32_DEFAULT"] = "ieee"  # or stock kernels multiply float32 in TF32
     line = [python, "-m", "tests.engine.v2.bed", str(job), str(out)]
     done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert done.returncode == 0, (done.stdout + done.stderr)[-9000:]
     return {name: Answered(**found) for name, found in json.loads(out.read_text()).items()}

@@ -68,6 +68,15 @@ def test_a_proposer_in_python(answered: Results) -> None:
     assert found.counters["spec_decode_num_drafts"] > 0
 
 
+@pytest.mark.skipif(ON_GPU, reason="counted where graphs are recordings")
+@pytest.mark.parametrize("engine", ["glide", "oracle"])
+def test_steps_and_drafting_were_replayed(answered: Results, engine: str) -> None:
+    """Steps of decoding as one graph each, and drafting as another; but for mixed steps."""
+    found = answered[f"{engine}/greedy"].counters
+    steps = found["replays"] / 2
+    assert steps * COUNT / 2 > found["spec_decode_num_drafts"] / 2
+
+
 @pytest.mark.parametrize("part", ["mask", "positions", "kv_move"])
 def test_breaking_a_part_changes_the_output(answered: Results, part: str) -> None:
     """The negative controls."""

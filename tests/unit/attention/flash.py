@@ -22,7 +22,7 @@ def flash_attn_varlen_func(
     block_table: Tensor,
     softmax_scale: float,
     causal: bool,
-    return_softmax_lse: bool,
+    return_softmax_lse: bool = False,
     out: Tensor | None = None,
     **ignored: Any,
 ) -> Any:

@@ -57,9 +57,8 @@ def test_accepted_kv_moves_behind_its_root(topology: TreeTopology) -> None:
     cache = torch.arange(4 * 2 * 16 * 6, dtype=torch.float32).view(4, 2, 16, 6)
     before = cache.clone()
     slots = torch.randperm(64)[:10]
-    mover.runner = SimpleNamespace(
-        kv_caches=[cache], block_tables=SimpleNamespace(slot_mappings=slots[None])
-    )
+    mover.take_caches([cache])
+    mover.runner = SimpleNamespace(block_tables=SimpleNamespace(slot_mappings=slots[None]))
     rows = torch.tensor([[0, 2, 4], [0, 1, -1]])
     mover.move(rows, torch.tensor([0, 5]), torch.arange(2, 10))  # two other rows lie in front
     at = [(int(slot) // 16, int(slot) % 16) for slot in slots]

@@ -15,6 +15,7 @@ from torch import Tensor
 from proposers.attention import kv_move_triton
 from proposers.attention.kv_move_triton import KVMover
 
+from ..launches import count_launches
 from .steps import PAGE, Layout, keys_dense, keys_transposed
 
 BLOCKS, LAYERS = 12, 3
@@ -92,15 +93,7 @@ def test_a_shared_cache_is_moved_once(device: str) -> None:
 
 
 def test_one_launch_for_all_layers(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches: list[Any] = []
-    kernel = kv_move_triton._kernel
-
-    class Counted:
-        def __getitem__(self, grid: Any) -> Any:
-            launches.append(grid)
-            return kernel[grid]
-
-    monkeypatch.setattr(kv_move_triton, "_kernel", Counted())
+    launches = count_launches(monkeypatch, kv_move_triton)
     mover = KVMover(caches_of(device, keys_dense, torch.float32, 64))
     for paths in PATHS.values():
         mover.move(*step_of(device, paths))

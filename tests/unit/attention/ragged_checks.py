@@ -7,7 +7,6 @@ GPU.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ import torch
 from proposers.attention import tree_triton
 from proposers.attention.tree_triton import ragged_tree_attention_triton
 
+from ..launches import count_launches
 from .steps import FENCE, Step, answer, flash_prefix, hybrid, random_step
 
 TREES = [[-1, -1, 0, 0, 1, 2, 2, 5], [-1, 0, 1], [], [-1] * 4, list(range(-1, 35))]
@@ -104,15 +104,7 @@ def test_ragged_strides_are_read(device: str) -> None:
 
 
 def test_one_launch_for_any_batch(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches: list[Any] = []
-    kernel = tree_triton._kernel
-
-    class Counted:
-        def __getitem__(self, grid: Any) -> Any:
-            launches.append(grid)
-            return kernel[grid]
-
-    monkeypatch.setattr(tree_triton, "_kernel", Counted())
+    launches = count_launches(monkeypatch, tree_triton)
     for batch in (1, 5):
         hybrid(random_step(TREES[:batch], PREFIXES[:batch], 2, 3, 32, device=device))
     assert launches == [(2, 2), (10, 7)]

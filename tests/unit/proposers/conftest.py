@@ -1,0 +1,10 @@
+"""Where the checks of kernels run."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    return "cpu"

@@ -38,7 +38,7 @@ class Piece:
     def found(self, folder: Path) -> dict[str, Any] | None:
         """What it has measured so far; None where that is nothing."""
         path = next(folder.glob(self.result), folder / self.result)
-        return tests(path) if path.suffix == ".xml" else read(path)
+        return counts_of(path) if path.suffix == ".xml" else read(path)
 
 
 def pytest(result: str, *what: str) -> Command:
@@ -69,7 +69,7 @@ def draft(plan: Plan, folder: Path, seconds: float) -> list[str]:
     return [*line, "--output-dir", str(folder / "draft")]
 
 
-def tests(path: Path) -> dict[str, Any] | None:
+def counts_of(path: Path) -> dict[str, Any] | None:
     """Counts of a JUnit file, and the names of the tests that failed."""
     try:
         suite = next(ElementTree.parse(path).iter("testsuite"))

@@ -46,8 +46,11 @@ def show(folder: Path, console: Console) -> None:
     plan, found = Plan.load(folder), collected(folder)
     gpu = ((read(folder / FILE) or {}).get("hardware") or {}).get("gpus") or ["no GPU"]
     where = DRY if plan.device == "cpu" else gpu[0]
-    console.print(Group(cycles(plan, found.get("cycle"), where), *notes(folder, found)))
-    console.print(verdicts(plan, found, where))
+    if cycle := found.get("cycle"):
+        console.print(cycles(plan, cycle, where))
+    if attention := found.get("attention"):
+        console.print(attended(attention, where))
+    console.print(Group(*notes(folder, found), verdicts(plan, found, where)))
 
 
 def cycles(plan: Plan, found: Found | None, where: str) -> Table:
@@ -80,6 +83,21 @@ def _text(value: float | None, form: str) -> str:
     return MISSING if value is None else format(value, form)
 
 
+def attended(found: Found, where: str) -> Table:
+    """A line a context: one layer's attention of a tree, in milliseconds."""
+    names = ("hybrid", "eager, masked", "SDPA, masked")
+    table = Table(title=f"Attention of one layer, one request, ms\n{where}")
+    for name in ("context", *names, "eager / hybrid", "hybrid / memory floor"):
+        table.add_column(name, justify="right")
+    records = found["records"]
+    for context in sorted({record["context"] for record in records}):
+        here = {record["name"]: record for record in records if record["context"] == context}
+        times = [f"{here[name]['ms']:.3f}" for name in names]
+        ratios = (here["eager, masked"]["ratio"], 1 / here["hybrid"]["of_copy"])
+        table.add_row(f"{context:,}", *times, *(f"{ratio:.2f}" for ratio in ratios))
+    return table
+
+
 def notes(folder: Path, found: Found) -> list[Text]:
     """What engines chose for themselves, what has no figure and why, and what went wrong."""
     cycle = found.get("cycle") or {}
@@ -104,11 +122,11 @@ def parted(found: Found | None) -> list[str]:
     if not found:
         return []
     control = found["control"]
-    lines = [f"bfloat16, vanilla all together against one by one: {control['same']} of"
+    lines = [f"answers of vanilla all together against one by one: {control['same']} of"
              f" {control['of']} the same"]  # fmt: skip
     for arm, ways in found["arms"].items():
         length = found["AL"][arm]
-        lines.append(f"bfloat16, {arm}: AL {_text(length, '.2f')}")
+        lines.append(f"answers with trees, {arm}: AL {_text(length, '.2f')}")
         lines += [
             f"FAULT, {arm}, {way}: prompt {each['prompt']} parts at token {each['token']}, where"
             f" vanilla's margin is {_text(each['margin'], '.3f')} nats"

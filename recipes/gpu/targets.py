@@ -85,6 +85,8 @@ def _bf16(found: Found | None) -> Check:
     most = max((m for m in parted if m is not None), default=0.0)
     bad = sum(len(way["faults"]) for way in ways)
     told = f"{same} of {of} the same; margins up to {most:.3f}, {bad} faults"
+    if min(found["AL"].values()) <= 1:  # nothing was accepted, so trees could not be wrong
+        return Check(what, wanted, f"{told}; no draft was accepted", False if bad else None)
     return Check(what, wanted, told, not bad)
 
 

@@ -40,7 +40,7 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     made = {
         "fine": piece(WRITES, "fine.json"),
         "bad": piece(WRITES + "raise ValueError('no such kernel')", "bad.json"),
-        "slow": piece(WRITES + HANGS + "time.sleep(99)", "slow.json", limit=2),
+        "slow": piece(WRITES + HANGS + "time.sleep(99)", "slow.json", limit=3),
         "timed": piece(WRITES, "timed.json", alone=True),
     }
     for name, each in made.items():

@@ -12,6 +12,7 @@ OUTPUT_LEN ?= 128
 ARMS ?= vanilla,longspec,ngram
 SGLANG_ARMS ?= vanilla,longspec,prompt_lookup
 BENCH ?=
+GPU ?=
 
 # Two processes of a thread each: OpenMP's threads wait by spinning, and ruin each other's time. The
 # engines' tests are the longest, so the two folders of them come first, each in a process.
@@ -26,7 +27,7 @@ export VLLM_NO_USAGE_STATS ?= 1
 export VLLM_USE_AOT_COMPILE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-sglang test test-engine test-rest test-next quality format setup setup-sglang target gpu clean
+.PHONY: help bench bench-sglang test test-engine test-rest test-next quality format setup setup-sglang target gpu gpu-more clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,9 +75,12 @@ quality: setup  ## lint, types and import rules
 	@$(VENV)/mypy && $(VENV)/mypy recipes/smollm2-135m-instruct/*.py
 	@$(VENV)/lint-imports
 
-gpu: setup  ## on a machine with an NVIDIA GPU: tests of its kernels, measurements, both engines
-	@$(VENV)/python -m pytest tests/gpu tests/engine/v2
-	@$(VENV)/python -m recipes.offline.attention
+# For instance `make gpu GPU="--pieces cycle --resume"`. Without a GPU it says so in a line.
+gpu: target  ## on a machine with an NVIDIA GPU, ten minutes: correctness, cost of a cycle, one table
+	@$(VENV)/python -m recipes.gpu $(GPU)
+
+gpu-more: setup-sglang target  ## there too, longer: all its tests, step and latency, both engines
+	@$(PYTEST) tests/gpu
 	@$(VENV)/python -m recipes.offline.step --shapes llama-3-8b --contexts "[128, 4096, 32768]" \
 	  --tree-shape "[4, 16, 16, 16, 16]"
 	@$(VENV)/python -m eval.latency_bench --size 1b --rep-ms 8000

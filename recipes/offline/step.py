@@ -34,20 +34,9 @@ from proposers.offline.target import LastLayerKV, OfflineTarget
 
 from .common import load, parser, progress, save, show
 from .kv import star
+from .random_llama import SHAPES, random_draft
 from .timing import copy_speed, keep_memory, wall
 
-SHAPES = {
-    "llama-3-8b": {
-        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
-        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
-        "max_position_embeddings": 65536,
-    },
-    "tiny": {
-        "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4,
-        "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 4096,
-        "max_position_embeddings": 65536,
-    },
-}  # fmt: skip
 CURVES = {
     "verify": "target, all nodes",
     "draft": "draft, all levels",
@@ -85,9 +74,10 @@ def random_subject(args: argparse.Namespace) -> Subject:
     torch.set_num_threads(args.threads)
     config = AutoConfig.for_model("llama", **SHAPES[args.shapes], tie_word_embeddings=False)
     glide = GlideConfig.published(config.to_dict(), Path(args.shapes))
+    if args.draft_vocab:
+        glide = glide.model_copy(update={"draft_vocab_size": args.draft_vocab})
     with tempfile.TemporaryDirectory() as folder:
-        state = {n: torch.randn(s) * 0.02 for n, s in expected_shapes(glide).items()}
-        save_glide(Path(folder), glide, {n: t.to(dtype) for n, t in state.items()})
+        save_glide(Path(folder), glide, random_draft(glide, dtype))
         proposer = GlideProposer(Path(folder), {"tree_shape": args.tree_shape})
         if args.draft_only:
             sizes = (config.vocab_size, config.hidden_size)
@@ -207,6 +197,8 @@ def main() -> int:
     options.add_argument("--contexts", type=json.loads, default=contexts, help="JSON list")
     options.add_argument("--tree-shape", type=json.loads, default=[4, 4, 2, 1], help="JSON list")
     options.add_argument("--dtype", default="bfloat16", help=" ")
+    whole = "tokens that a random draft may propose (default: all)"
+    options.add_argument("--draft-vocab", type=int, help=whole)
     options.add_argument("--draft-only", action="store_true", help="no target forward")
     options.add_argument("--repeats", type=int, default=15, help="timed calls; the median counts")
     args = options.parse_args()

@@ -40,7 +40,7 @@ def test_make_commands(document: Path) -> None:
         *("eval.speed_bench", "eval.compare", "eval.prepare_data", "eval.long_bench", "eval.aime"),
         *("eval.latency_bench", "recipes.hydra.heads"),
         *(f"proposers.train {name}" for name in COMMANDS),
-        *("recipes.offline.step", "recipes.train.ablation", "recipes.train.shapes"),
+        *("recipes.offline.step", "recipes.train.ablation", "recipes.train.shapes", "recipes.gpu"),
     ],
 )
 def test_named_options_exist(name: str) -> None:

@@ -141,8 +141,9 @@ def run(folder: Path, engines: list[Engine]) -> dict[str, Answered]:
     job, out = folder / "job.json", folder / "out.json"
     job.write_text(json.dumps([asdict(engine) for engine in engines]))
     python = os.environ.get("LONGSPEC_V2_PYTHON", sys.executable)
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "interpreter")])
-    env = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    paths = [str(ROOT), str(ROOT / "tests" / "interpreter"), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(filter(None, paths))
+    env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
     env["LONGSPEC_INTERPRET"] = str(int(not ON_GPU))
     env["TRITON_F32_DEFAULT"] = "ieee"  # or stock kernels multiply float32 in TF32
     line = [python, "-m", "tests.engine.v2.bed", str(job), str(out)]

@@ -43,7 +43,7 @@ class TreeSpeculator(BaseSpeculator):
 
     def bind(self, target: TargetModel, last_layer: Any) -> None:
         """Hand over the target's weights; ``last_layer`` is vLLM's, its cache follows later."""
-        self.last_layer = last_layer
+        self.last_layer, self.shard = last_layer, target.shard
         self.hidden = target.embedding.new_zeros(len(self.slots), target.shape.hidden_size)
         self.proposer.bind(target, len(self.slots))
 
@@ -118,7 +118,10 @@ class TreeSpeculator(BaseSpeculator):
 
     def draft(self, context: DraftContext) -> None:
         """From the buffers to ``drafts`` and the topology; reads nothing back."""
-        trees = self.proposer.propose(context).truncated(context.budgets)
+        trees = self.proposer.propose(context)
+        if self.proposer.host:
+            trees = self.shard.agreed(trees, self.topology.nodes)
+        trees = trees.truncated(context.budgets)
         self.topology.write(context.slots, trees)
         self.keep(trees)
 

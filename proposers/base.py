@@ -10,7 +10,7 @@ as long as it lives.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .sharding import WHOLE, Shard
 from .tree import DraftTrees, from_parents
 
 
@@ -38,16 +39,20 @@ class TargetModel:
     """The frozen pieces of the target that a draft model borrows.
 
     Attributes:
-        shape: sizes of the target.
+        shape: sizes of the whole target.
         embedding: ``[V, H]`` input embedding.
         head: ``[V, H]`` output head.
         final_norm: ``[H]`` weight of the norm before the head.
+        shard: under tensor parallelism, this process's part. Of embedding and head it then has
+            ``[n, H]``, the ``shard.rank``-th ``n`` rows; what lies behind ``V`` is padding. Of the
+            KV cache, and of queries to it, it has its part of the heads.
     """
 
     shape: TargetShape
     embedding: Tensor
     head: Tensor
     final_norm: Tensor
+    shard: Shard = field(default=WHOLE, kw_only=True)
 
 
 class TargetKV(Protocol):
@@ -139,11 +144,14 @@ class Proposer:
         max_depth: the most levels of such a tree.
         host: :meth:`propose` reads the device (:class:`HostProposer`), so it is never captured, and
             the host waits for it.
+        sharded: :meth:`bind` heeds ``target.shard``, and all ranks propose the same trees. (What a
+            host's processes propose need not be the same: the first one's counts.)
     """
 
     max_nodes: int
     max_depth: int
     host = False
+    sharded = False
 
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
         raise NotImplementedError
@@ -176,6 +184,7 @@ class HostProposer(Proposer):
     """
 
     host = True
+    sharded = True
 
     def draft(self, tokens: np.ndarray, budget: int) -> tuple[list[int], list[int]]:
         """Draft one tree.

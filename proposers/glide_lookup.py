@@ -39,6 +39,8 @@ class GlideLookupProposer(Proposer):
     ``prompt_lookup``), ``max_ngram`` and ``min_ngram``. ``nodes`` limits the merged tree.
     """
 
+    sharded = True
+
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
         chosen = {**DEFAULTS, **options}
         lookup = {LOOKUP_OPTIONS[k]: v for k, v in chosen.items() if k in LOOKUP_OPTIONS}

@@ -33,6 +33,8 @@ class PromptLookupProposer(Proposer):
     sum); ``max_ngram`` and ``min_ngram`` the lengths of suffix that are looked for, longest first.
     """
 
+    sharded = True
+
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
         chosen = {**OPTIONS, **options}
         if unknown := sorted(set(chosen) - set(OPTIONS)):

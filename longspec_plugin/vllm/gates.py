@@ -37,7 +37,7 @@ def check_arguments(args: EngineArgs, runner: Runner) -> None:
 
 def check_config(config: VllmConfig, proposer: Proposer, runner: Runner) -> None:
     """Refuse engine features that trees do not fit, and drafts made for another target."""
-    GATE.check(_rules(config))
+    GATE.check([*_rules(config), *_rules_of_ranks(config, proposer)])
     GATE.check(_rules_v1(config) if runner.version == "V1" else _rules_v2(config))
     check_draft_fits(proposer, target_shape(config))
 
@@ -50,11 +50,6 @@ def _rules(config: VllmConfig) -> list[Rule]:
             parallel.pipeline_parallel_size > 1,
             f"--pipeline-parallel-size {parallel.pipeline_parallel_size}",
             "allowed: 1",
-        ),
-        (
-            parallel.tensor_parallel_size > 1,
-            f"--tensor-parallel-size {parallel.tensor_parallel_size}",
-            "allowed: 1 (the draft is not sharded yet)",
         ),
         (
             getattr(parallel, "decode_context_parallel_size", 1) > 1,
@@ -101,6 +96,24 @@ def _rules(config: VllmConfig) -> list[Rule]:
             bool(model.logits_processors),
             "--logits-processors",
             "leave it out (it may index rows of the batch)",
+        ),
+    ]
+
+
+def _rules_of_ranks(config: VllmConfig, proposer: Proposer) -> list[Rule]:
+    """Tensor parallelism deals heads out, or gives neighbours the same KV head."""
+    size, heads = config.parallel_config.tensor_parallel_size, target_shape(config)
+    kv_heads, flag = heads.num_key_value_heads, f"--tensor-parallel-size {size}"
+    return [
+        (
+            size > 1 and not getattr(proposer, "sharded", False),
+            f"{flag} with proposer {type(proposer).__name__}",
+            "allowed: 1, or a proposer that heeds target.shard and says `sharded = True`",
+        ),
+        (
+            kv_heads % size and size % kv_heads,
+            f"{flag} with a target of {kv_heads} KV heads",
+            "allowed: divisors and multiples of their number",
         ),
     ]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from vllm.config import get_layers_from_vllm_config
+from vllm.distributed import get_tp_group
 from vllm.model_executor.layers.attention import Attention
 
 from proposers.base import TargetModel
+from proposers.sharding import WHOLE, Shard
 
 from ..errors import LongSpecError
 from .gates import target_shape
@@ -24,7 +27,10 @@ def _number(name: str) -> int:
 
 
 def target_model(model: Any, config: Any) -> TargetModel:
-    """Embedding, head and final norm of vLLM's model; all three are used as they lie in memory."""
+    """Embedding, head and final norm of vLLM's model; all three are used as they lie in memory.
+
+    Under tensor parallelism vLLM pads the vocabulary and gives each rank as many rows, in order.
+    """
     shape = target_shape(config)
     inner: Any = getattr(model, "model", model)
     try:
@@ -41,5 +47,20 @@ def target_model(model: Any, config: Any) -> TargetModel:
             "vLLM has packed the target's output head and dropped the original;"
             " serve a model with tied embeddings, or use proposer 'prompt_lookup'"
         )
-    vocab = shape.vocab_size
-    return TargetModel(shape, embedding[:vocab].detach(), head[:vocab].detach(), norm.detach())
+    part = shard()
+    if part.size == 1:
+        embedding, head = embedding[: shape.vocab_size], head[: shape.vocab_size]
+    return TargetModel(shape, embedding.detach(), head.detach(), norm.detach(), shard=part)
+
+
+def shard() -> Shard:
+    """This process's part of the target, and vLLM's own collectives among its ranks."""
+    group = get_tp_group()
+    if group.world_size == 1:
+        return WHOLE
+
+    def all_gather(values: Tensor) -> Tensor:
+        gathered: Tensor = group.all_gather(values[None], dim=0)
+        return gathered
+
+    return Shard(group.rank_in_group, group.world_size, group.all_reduce, all_gather)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..sharding import WHOLE, Collective
 from .config import GlideConfig, RotaryConfig
 
 SelfAttend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -101,7 +102,13 @@ class GatedMLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One decoder layer; its parameters' names are those of the published checkpoints."""
+    """One decoder layer; its parameters' names are those of the published checkpoints.
+
+    Attributes:
+        summed: from this process's summand of a sublayer's output to the whole.
+    """
+
+    summed: Collective = staticmethod(WHOLE.all_reduce)
 
     def __init__(self, config: GlideConfig, index: int = 0) -> None:
         super().__init__()
@@ -133,10 +140,12 @@ class Block(nn.Module):
         """From embeddings ``x`` and the block's input ``h`` to its output, ``[..., H]`` each."""
         own = self.keys_values(x, cos, sin)
         query = _query(self.self_attn, self.input_layernorm(h), cos, sin)
-        a = h + self.self_attn.o_proj(self_attend(query, *own, self.index).flatten(-2))
+        seen = self_attend(query, *own, self.index).flatten(-2)
+        a = h + self.summed(self.self_attn.o_proj(seen))
         query = _query(self.cross_attn, self.post_self_attention_layernorm(a), cos, sin)
-        b = a + self.cross_attn.o_proj(cross_attend(query).flatten(-2))
-        return b + self.mlp(self.post_cross_attention_layernorm(b))
+        seen = cross_attend(query).flatten(-2)
+        b = a + self.summed(self.cross_attn.o_proj(seen))
+        return b + self.summed(self.mlp(self.post_cross_attention_layernorm(b)))
 
 
 class GlideLayer(Block):

@@ -11,23 +11,27 @@ from torch.nn import functional as F
 
 from ..base import TargetModel
 from ..packed import Linear, packed_linear
+from ..sharding import Shard
 from .checkpoint import VOCABULARY
 from .config import GlideConfig
 from .layer import CrossAttend, GlideLayer, SelfAttend, frequencies, tables_of
 from .native import NativeGlide
 from .packed import pack
+from .sharded import likeliest, local_config, local_state
 
 
 @dataclass
 class GlideDraft:
-    """Layer, frozen pieces of the target, and the draft vocabulary.
+    """Layer, frozen pieces of the target, and the draft vocabulary; or one rank's part of them.
 
     Attributes:
-        embedding: ``[V, H]`` the target's embedding.
+        config: with the sizes of this rank's layer.
+        embedding: ``[V, H]`` the target's embedding, or this rank's rows of it.
         head: from ``[..., H]`` to ``[..., Vd]``: rows of the target's head, with the final norm's
-            weight folded in.
-        vocabulary: ``[Vd]`` target ids of the draft vocabulary, or None for all of them.
+            weight folded in. A draft vocabulary's are on every rank; others stay where they are.
+        vocabulary: ``[Vd]`` target ids of the head's rows, or None for all of them.
         frequencies: ``[head_dim / 2]`` of the rotary embedding.
+        choices: tokens that can be drafted, on whichever rank their rows are.
         native: the same for few rows, where there is a kernel for it.
     """
 
@@ -37,33 +41,47 @@ class GlideDraft:
     head: Linear
     vocabulary: Tensor | None
     frequencies: Tensor
+    choices: int
+    shard: Shard
     native: NativeGlide | None = None
 
     @classmethod
     def build(
         cls, config: GlideConfig, state: Mapping[str, Tensor], target: TargetModel
     ) -> GlideDraft:
-        """Assemble on the target's device and dtype."""
-        weights = dict(state)
-        vocabulary = weights.pop(VOCABULARY, None)
+        """Assemble on the target's device, in the dtype of ``state``.
+
+        Raises:
+            ValueError: in one line, if the draft cannot be dealt out to the target's ranks.
+        """
+        shard, embedding = target.shard, target.embedding
+        local, weights = local_config(config, shard), local_state(config, state, shard)
+        weights = {name: tensor.to(embedding.device) for name, tensor in weights.items()}
+        vocabulary, head = _head(weights.pop(VOCABULARY, None), target)
         with torch.device("meta"):
-            layer = GlideLayer(config)
+            layer = GlideLayer(local)
         layer.load_state_dict(weights, assign=True)
-        head = target.head if vocabulary is None else target.head[vocabulary]
+        for block in layer.blocks():
+            block.summed = shard.all_reduce
         if config.final_norm:
             head = (head.float() * target.final_norm.float()).to(head.dtype)
         layer = layer.eval().requires_grad_(False)
-        native = NativeGlide.of(config, layer, target.embedding, head)
-        rotary = frequencies(config.target.rope, config.target.head_dim, target.embedding.device)
-        parts = (pack(layer), target.embedding, packed_linear(head), vocabulary, rotary)
-        return cls(config, *parts, native)
+        native = NativeGlide.of(config, layer, embedding, head) if shard.size == 1 else None
+        rotary = frequencies(config.target.rope, config.target.head_dim, embedding.device)
+        parts = (pack(layer), embedding, packed_linear(head), vocabulary, rotary)
+        choices = config.draft_vocab_size or target.shape.vocab_size
+        return cls(local, *parts, choices, shard, native)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         return tables_of(self.frequencies, positions, self.embedding.dtype)
 
+    def embed(self, tokens: Tensor) -> Tensor:
+        """``[..., H]`` the embeddings of tokens ``[...]``."""
+        return self.shard.rows(self.embedding, tokens)
+
     def window_kv(self, token_ids: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """All blocks' K and V of tokens ``[n]``: ``[n, num_layers * kv_heads, head_dim]`` each."""
-        return self.layer.self_kv(F.embedding(token_ids, self.embedding), *self.tables(positions))
+        return self.layer.self_kv(self.embed(token_ids), *self.tables(positions))
 
     def best(
         self,
@@ -84,7 +102,7 @@ class GlideDraft:
         Returns:
             log-probabilities and target token ids, ``[B, W, k]`` each.
         """
-        x = F.embedding(tokens, self.embedding)
+        x = self.embed(tokens)
         fused = self.layer.fuse(x, None if hidden is None else hidden[:, None].expand_as(x))
         y = self.layer(x, fused, *tables, self_attend, cross_attend)
         logits = self.logits(y).float()
@@ -96,10 +114,24 @@ class GlideDraft:
         """Of logits ``[..., Vd]`` the ``k`` greatest, as :meth:`best` returns them."""
         best = logits.topk(min(k, logits.shape[-1]), dim=-1)
         ids = best.indices if self.vocabulary is None else self.vocabulary[best.indices]
-        return best.values - log_sums, ids
+        if self.shard.size == 1:
+            return best.values - log_sums, ids
+        spread = self.config.draft_vocab_size is None
+        return likeliest(self.shard, best.values, ids, log_sums, min(k, self.choices), spread)
 
     def logits(self, y: Tensor) -> Tensor:
         """``[..., Vd]`` from the layer's output ``[..., H]``."""
         if self.config.final_norm:
             y = F.rms_norm(y, y.shape[-1:], eps=self.config.target.rms_norm_eps)
         return self.head(y)
+
+
+def _head(vocabulary: Tensor | None, target: TargetModel) -> tuple[Tensor | None, Tensor]:
+    """Target ids of a draft's head on this rank, and the rows of the target's head for them."""
+    if vocabulary is not None:
+        return vocabulary, target.shard.rows(target.head, vocabulary)
+    if target.shard.size == 1:
+        return None, target.head
+    first = target.shard.rank * len(target.head)
+    head = target.head[: max(target.shape.vocab_size - first, 0)]  # no padding
+    return first + torch.arange(len(head), device=head.device), head

@@ -37,6 +37,8 @@ class GlideProposer(Proposer):
     arXiv 2406.16858; None keeps all); ``temperature``, in place of the draft's own.
     """
 
+    sharded = True
+
     def __init__(
         self,
         draft_dir: Path | None,
@@ -87,14 +89,14 @@ class GlideProposer(Proposer):
     def bind(self, target: TargetModel, requests: int = 1) -> None:
         """Load the weights beside the target's embedding and head, and make room for windows."""
         self.check_target(target.shape)
-        like = target.embedding
-        _, state = load_glide(self.draft_dir, like.device, like.dtype, self.assumed)
+        dtype = target.embedding.dtype
+        _, state = load_glide(self.draft_dir, "cpu", dtype, self.assumed)  # whole, on any rank
         self.model = GlideDraft.build(self.config, state, target)
         self.window = self._new_window()
         self.window.reserve(requests)
 
     def _new_window(self) -> SelfAttentionWindow:
-        target = self.config.target
+        target = self.model.config.target
         heads, width = self.config.num_layers * target.num_key_value_heads, target.head_dim
         window, keys_values = self.config.window, self.model.window_kv
         like, native = self.model.embedding, self.model.native

@@ -31,8 +31,9 @@ class TreeDrafter:
 
     def load_model(self, model: Any) -> None:
         """Hand the target's weights to the proposer."""
-        requests = self.config.scheduler_config.max_num_seqs
-        self.proposer.bind(target_model(model, self.config), requests)
+        target = target_model(model, self.config)
+        self.shard = target.shard
+        self.proposer.bind(target, self.config.scheduler_config.max_num_seqs)
 
     def propose(self, *args: Any, **kwargs: Any) -> list[list[int]]:
         """Never called: the runner overrides the step that would call it."""
@@ -83,7 +84,10 @@ class TreeDrafter:
         )
         if 0 in new:
             self.proposer.start(context.part([i for i, count in enumerate(new) if not count]))
-        return self.proposer.propose(context).truncated(context.budgets)
+        trees = self.proposer.propose(context)
+        if self.proposer.host:
+            trees = self.shard.agreed(trees, self.proposer.max_nodes)
+        return trees.truncated(context.budgets)
 
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from vllm.distributed import get_tp_group
 
 from proposers.tree import DraftTrees, ancestor_mask, row_positions
 
@@ -36,7 +37,7 @@ class TreeRunner(_Runner):
         """Called by our worker once the runner exists."""
         self.longspec_device = device
         self.book = TreeBook()
-        self.trace = Trace.from_environment()
+        self.trace = Trace.from_environment() if get_tp_group().is_first_rank else Trace(None)
         self.step_trees: DraftTrees | None = None
         self.last_logit_rows: Tensor | None = None
 

@@ -55,7 +55,7 @@ class TreeSpeculator(BaseSpeculator):
 
     def bind(self, target: TargetModel, last_layer: Any, kind: Kind) -> None:
         """Hand over the target's weights; ``last_layer`` is vLLM's, its cache follows later."""
-        self.last_layer, self.kind = last_layer, kind
+        self.last_layer, self.kind, self.shard = last_layer, kind, target.shard
         requests = len(self.slots)
         self.hidden = target.embedding.new_zeros(requests, target.shape.hidden_size)
         self.proposer.bind(target, requests + 1)
@@ -178,7 +178,10 @@ class TreeSpeculator(BaseSpeculator):
 
     def draft(self, context: DraftContext) -> None:
         """From the buffers to ``drafts`` and the topology; reads nothing back."""
-        trees = self.proposer.propose(context).truncated(context.budgets)
+        trees = self.proposer.propose(context)
+        if self.proposer.host:
+            trees = self.shard.agreed(trees, self.topology.nodes)
+        trees = trees.truncated(context.budgets)
         self.topology.write(context.slots, trees)
         self.keep(trees)
 

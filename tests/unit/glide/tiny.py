@@ -68,9 +68,9 @@ class DenseKV:
     values: list[Tensor]
 
     def attend(self, query: Tensor) -> Tensor:
-        groups = HEADS // KV_HEADS
         out = torch.empty_like(query)
         for b, (k, v) in enumerate(zip(self.keys, self.values, strict=True)):
+            groups = query.shape[2] // k.shape[1]
             wide_k, wide_v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
             scores = torch.einsum("whd,shd->hws", query[b], wide_k) * DIM**-0.5
             out[b] = torch.einsum("hws,shd->whd", scores.softmax(-1), wide_v)

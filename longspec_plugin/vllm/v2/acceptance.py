@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from proposers.acceptance_triton import greedy_walk_triton
 from torch import Tensor
 from vllm.v1.worker.gpu.spec_decode.rejection_sampler import RejectionSampler
 
 from proposers.acceptance import Walk
+from proposers.acceptance_triton import greedy_walk_triton
 from proposers.attention.kv_move_triton import KVMover
 
 from .attention import Views

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from proposers.base import Proposer
+from proposers.load.schedule import KEY, NodeSchedule
 from proposers.registry import load_proposer
 
 from .errors import LongSpecError
 
 ENGINE_KEYS = ("method", "model")
+FOLLOW = "follow_load"
 DEFAULT_PROPOSER = "glide"
 
 
@@ -26,11 +28,16 @@ class LongSpecOptions:
         proposer: registered name or ``package.module:Class``.
         proposer_options: everything else, for instance ``{"tree_shape": [4, 4, 2, 1]}``; the
             proposer itself refuses what it does not know.
+        schedule: the most nodes of a tree by batch size, told by hand.
+        follow_load: whether they are chosen by what steps cost and trees yield; None where the
+            engine can and no schedule is given.
     """
 
     draft: Path | None
     proposer: str
     proposer_options: dict[str, Any]
+    schedule: NodeSchedule | None = None
+    follow_load: bool | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LongSpecOptions:
@@ -47,12 +54,17 @@ class LongSpecOptions:
             raise LongSpecError(f"proposer={proposer!r}: expected a name such as 'glide'")
         if proposer != own_proposer:
             defaults = {}  # the draft's defaults are meant for its own proposer
-        return cls(draft, proposer, {**defaults, **given})
+        options = {**defaults, **given}
+        schedule, follow = _load(options.pop(KEY, None), options.pop(FOLLOW, None))
+        return cls(draft, proposer, options, schedule, follow)
 
     def build(self) -> Proposer:
         """The proposer, without the target; refuses bad options and bad drafts."""
         try:
-            return load_proposer(self.proposer)(self.draft, self.proposer_options)
+            proposer = load_proposer(self.proposer)(self.draft, self.proposer_options)
+            if self.schedule is not None:
+                self.schedule.check(proposer.max_nodes)
+            return proposer
         except (ValueError, OSError) as error:
             raise LongSpecError(str(error)) from error
 
@@ -62,12 +74,29 @@ class LongSpecOptions:
             "draft": str(self.draft) if self.draft else None,
             "proposer": self.proposer,
             "proposer_options": self.proposer_options,
+            "schedule": self.schedule.to_json() if self.schedule else None,
+            "follow_load": self.follow_load,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LongSpecOptions:
         draft = Path(data["draft"]) if data["draft"] else None
-        return cls(draft, data["proposer"], dict(data["proposer_options"]))
+        schedule, follow = _load(data["schedule"], data["follow_load"])
+        return cls(draft, data["proposer"], dict(data["proposer_options"]), schedule, follow)
+
+
+def _load(schedule: Any, follow: Any) -> tuple[NodeSchedule | None, bool | None]:
+    """The two options of trees that follow the load, checked."""
+    if follow is not None and not isinstance(follow, bool):
+        raise LongSpecError(f"{FOLLOW}={follow!r}: allowed are true and false")
+    if schedule is None:
+        return None, follow
+    if follow:
+        raise LongSpecError(f"{FOLLOW}=true and {KEY} exclude each other; leave one out")
+    try:
+        return NodeSchedule.read(schedule), False
+    except ValueError as error:
+        raise LongSpecError(str(error)) from error
 
 
 def _draft_folder(model: Any) -> Path | None:

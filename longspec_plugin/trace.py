@@ -4,7 +4,7 @@
 ``accept_ms`` the walk and the KV move; ``draft_ms`` drafting *and* accepting, all that the method
 adds beside the forward; ``engine_ms`` the rest of the cycle (scheduling, bookkeeping, output).
 ``time`` is when the cycle ended, in seconds since 1970; ``trees``, ``nodes``, ``depth`` and
-``accepted`` are sums over its requests.
+``accepted`` are sums over its requests; ``chosen`` is the most nodes that each tree might have.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Trace:
         finally:
             self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - started
 
-    def note_trees(self, trees: DraftTrees, accepted: Tensor, rows: int) -> None:
+    def note_trees(
+        self, trees: DraftTrees, accepted: Tensor, rows: int, chosen: int | None = None
+    ) -> None:
         """Sums over the step's drafted trees; reads nothing off the device without a file."""
         if self.file is None:
             return
@@ -54,7 +56,7 @@ class Trace:
             "nodes": int(trees.sizes.sum()),
             "depth": int(depths.amax(1).sum()) if depths.numel() else 0,
             "accepted": int(accepted.sum()),
-        }
+        } | ({} if chosen is None else {"chosen": chosen})
 
     def end_cycle(self) -> None:
         """Write the cycle if it verified drafts, and begin the next."""

@@ -188,10 +188,24 @@ def prune(
 
 def likeliest(trees: DraftTrees, budgets: Tensor, min_log_prob: float = float("-inf")) -> Tensor:
     """``[B, N]`` bool: the nodes that :func:`prune` keeps."""
-    scores = trees.log_probs.masked_fill(~trees.valid(), float("-inf"))
-    order = torch.sort(scores, dim=1, descending=True, stable=True).indices
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
-    )
+    scores = _scores(trees)
     likely = scores >= max(min_log_prob, torch.finfo(scores.dtype).min)
-    return (rank < budgets.to(rank)[:, None]) & likely
+    return (_ranks(scores) < budgets.to(trees.sizes)[:, None]) & likely
+
+
+def ranks(trees: DraftTrees) -> Tensor:
+    """``[B, N]`` int64: each node's place by likelihood, the likeliest first; padding comes last.
+
+    Equally likely nodes keep breadth-first order.
+    """
+    return _ranks(_scores(trees))
+
+
+def _scores(trees: DraftTrees) -> Tensor:
+    return trees.log_probs.masked_fill(~trees.valid(), float("-inf"))
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    order = torch.sort(scores, dim=1, descending=True, stable=True).indices
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)

@@ -30,7 +30,9 @@ def options_of(draft: str | None) -> LongSpecOptions:
         raise LongSpecError(f"{OVERRIDE}={given!r} is not valid JSON: {error}") from None
     if not isinstance(override, dict):
         raise LongSpecError(f'{OVERRIDE}={given!r}: expected an object like {{"tree_shape": [2]}}')
-    return LongSpecOptions.from_config({"model": draft, **override})
+    options = LongSpecOptions.from_config({"model": draft, **override})
+    gates.check_options(options)
+    return options
 
 
 def check(server_args: Any) -> None:

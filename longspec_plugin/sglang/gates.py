@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from proposers.base import Proposer, TargetShape
+from proposers.load.schedule import KEY
 
 from ..gates import Gate, Rule, check_draft_fits
+from ..options import FOLLOW, LongSpecOptions
 from . import NAME
 
 GATE = Gate(NAME)
@@ -18,6 +20,17 @@ TREE_FLAGS = (
     "speculative_eagle_topk",
     "speculative_draft_window_size",
 )
+
+
+def check_options(options: LongSpecOptions) -> None:
+    """Refuse what only vLLM's trees do: SGLang's have one size."""
+    instead = "take it away with null, here trees have one size"
+    GATE.check(
+        [
+            (options.schedule, KEY, instead),
+            (options.follow_load, f"{FOLLOW}=true", instead),
+        ]
+    )
 
 
 def check_arguments(args: Any) -> None:

@@ -13,11 +13,14 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
+from proposers.base import Proposer
+from proposers.load.schedule import KEY
+
 from ..errors import print_in_one_line
 from ..options import LongSpecOptions
 from . import backends, runners
 from .compat import VLLM
-from .gates import check_arguments, check_config
+from .gates import check_arguments, check_config, following
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -62,8 +65,9 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     options = LongSpecOptions.from_config({k.replace("-", "_"): v for k, v in given.items()})
     proposer = options.build()
     check_arguments(args, runner)
+    options = following(options, args, runner)
     changed = {
-        "speculative_config": {**runner.method, "num_speculative_tokens": proposer.max_nodes},
+        "speculative_config": speculative(runner, options, proposer),
         "additional_config": {**(args.additional_config or {}), METHOD: options.to_json()},
         "worker_cls": runner.worker if args.worker_cls == "auto" else args.worker_cls,
         **dict.fromkeys(_flags(args, raw=True)),
@@ -82,6 +86,16 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     if _on_gpu():
         logging.getLogger("vllm.longspec").warning("longspec: %s", runners.UNPROVEN)
     return config
+
+
+def speculative(
+    runner: runners.Runner, options: LongSpecOptions, proposer: Proposer
+) -> dict[str, Any]:
+    """What vLLM is told. V1 heeds a schedule itself; V2 schedules fewer drafts, a prefix each."""
+    told = {**runner.method, "num_speculative_tokens": proposer.max_nodes}
+    if options.schedule is not None and runner.version == "V2":
+        told[KEY] = options.schedule.to_json()
+    return told
 
 
 def _flags(args: EngineArgs, raw: bool = False) -> dict[str, Any]:

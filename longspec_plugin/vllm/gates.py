@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proposers.base import Proposer, TargetShape
+from proposers.load.schedule import KEY
 
 from ..gates import Gate, Rule, check_draft_fits
+from ..options import FOLLOW, LongSpecOptions
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -33,6 +36,16 @@ def check_arguments(args: EngineArgs, runner: Runner) -> None:
             (tokens, "--spec-tokens", tree),
         ]
     )
+
+
+def following(options: LongSpecOptions, args: EngineArgs, runner: Runner) -> LongSpecOptions:
+    """Settle whether trees follow the measured load: where one host waits for each step."""
+    able = runner.version == "V1" and args.tensor_parallel_size == 1
+    if options.follow_load and not able:
+        instead = f"leave it out, or tell nodes by hand as {KEY}"
+        raise GATE.refusal(f"{FOLLOW}=true without a host that waits for each step", instead)
+    wanted = able if options.follow_load is None else options.follow_load
+    return replace(options, follow_load=wanted)
 
 
 def check_config(config: VllmConfig, proposer: Proposer, runner: Runner) -> None:

@@ -128,11 +128,15 @@ class GlideProposer(Proposer):
 
     @torch.inference_mode()
     def grown(self, context: DraftContext) -> DraftTrees:
-        """Trees from which no node has been left out, whatever its likelihood."""
+        """Trees from which no node has been left out, whatever its likelihood, unless no tree may
+        have room for it."""
         self.window.update(context)
-        step = _DraftCycle(self, context)
+        step, most = _DraftCycle(self, context), self.limit
+        if not context.static:
+            room = int(context.budgets.max())
+            most = min(most or room, room) if room < self.max_nodes else most
         return grow(
-            context.roots(), self.shape, step, self.min_log_prob, self.limit, static=context.static
+            context.roots(), self.shape, step, self.min_log_prob, most, static=context.static
         )
 
     def worthy(self, trees: DraftTrees) -> Tensor:

@@ -27,6 +27,7 @@ from rich.table import Table
 from eval.arms import parse_arms
 from eval.errors import UserError, one_line
 from eval.options import Options
+from proposers.load.schedule import KEY
 from proposers.train.answers.chat import Chat
 from proposers.train.answers.source import Prompt, given
 from proposers.train.command import guarded
@@ -105,7 +106,8 @@ def arm(run: Path, name: str, draft: Path) -> Way:
     except (OSError, UserError, ValueError) as error:
         raise ValueError(f"{path}: {one_line(str(error))}") from None
     said = next((one.config for one in arms if one.name == name), None) or {}
-    options = {k: v for k, v in said.items() if k not in ("method", "model", "proposer")}
+    others = ("method", "model", "proposer", "follow_load", KEY)
+    options = {k: v for k, v in said.items() if k not in others}
     return served(draft, said.get("proposer", ""), options)
 
 

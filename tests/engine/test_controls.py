@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .breaking import PARTS
-from .conftest import TOKENS
+from .conftest import TOKENS, WHOLE
 from .serving import Client, Plain, accepted, serve, tokens
 
 pytestmark = pytest.mark.engine
@@ -27,7 +27,7 @@ def tight(target_dir: Path, draft_dir: Path, logs: Path, switch: Path) -> Iterat
     longest = 432 + TOKENS
     small = ("--max-num-batched-tokens", "160", "--max-num-seqs", "8")
     few = ("--max-model-len", str(longest), "--num-gpu-blocks-override", str(longest // 32 + 1))
-    wide = {"tree_shape": [8, 8, 8, 8], "nodes": 16, "min_probability": 0}
+    wide = {"tree_shape": [8, 8, 8, 8], "nodes": 16, "min_probability": 0, **WHOLE}
     proposer = "tests.engine.breaking_vllm:BreakableLookup"
     config = {"method": "longspec", "model": str(draft_dir), "proposer": proposer, **wide}
     env = {"LONGSPEC_BREAK": str(switch), "VLLM_SERVER_DEV_MODE": "1"}  # resets the prefix cache

@@ -17,6 +17,7 @@ import pytest
 from eval import speed_bench
 from eval.records import RequestRecord
 
+from .conftest import WHOLE
 from .oracle import DEPTH, steps_of
 from .serving import Client, Plain, serve
 
@@ -71,6 +72,7 @@ def oracle(target_dir: Path, answers: Path, logs: Path) -> Iterator[str]:
         "proposer": "tests.engine.oracle:Oracle",
         "answers": str(answers),
         "num_speculative_tokens": DEPTH,
+        **WHOLE,
     }
     flags = ("--per-request-spec-decode-metrics", "detailed")
     with serve(target_dir, logs / "oracle.log", config, *flags) as client:

@@ -15,6 +15,7 @@ from ...errors import LongSpecError
 from ...options import LongSpecOptions
 from ..gates import draftable
 from ..target import target_model
+from .load import TreeSizes
 from .slots import Slots
 
 
@@ -26,6 +27,7 @@ class TreeDrafter:
         options = LongSpecOptions.from_json(vllm_config.additional_config["longspec"])
         self.proposer = options.build()
         self.max_tokens = vllm_config.scheduler_config.max_num_batched_tokens
+        self.sizes = TreeSizes(options, self.proposer.max_nodes)
         self.slots = Slots()
         self._draftable: dict[str, bool] = {}
 
@@ -33,6 +35,7 @@ class TreeDrafter:
         """Hand the target's weights to the proposer."""
         target = target_model(model, self.config)
         self.shard = target.shard
+        self.sizes.agree = target.shard.first
         self.proposer.bind(target, self.config.scheduler_config.max_num_seqs)
 
     def propose(self, *args: Any, **kwargs: Any) -> list[list[int]]:
@@ -40,13 +43,16 @@ class TreeDrafter:
         raise LongSpecError("method 'longspec' needs its own worker; do not set --worker-cls")
 
     def drafted_rows(self, runner: Any, sampled: Sequence[Sequence[int]]) -> list[int]:
-        """Batch rows that get a tree: they sampled a token, and their sampling allows one."""
-        batch = runner.input_batch
-        return [
+        """Batch rows that get a tree: they sampled a token, and their sampling allows one; none
+        where no tree pays at this load."""
+        requests = runner.input_batch.req_ids
+        rows = [
             row
-            for row, request in enumerate(batch.req_ids)
+            for row, request in enumerate(requests)
             if sampled[row] and self.allows(request, runner) and self._room(row, runner) > 0
         ]
+        share = max(self.max_tokens // max(len(requests), 1) - 1, 1)
+        return rows if self.sizes.choose(len(requests), len(rows), share) else []
 
     def draft(
         self,
@@ -63,12 +69,9 @@ class TreeDrafter:
         """
         batch = runner.input_batch
         lengths = [int(batch.num_tokens_no_spec[row]) for row in rows]
-        share = max(self.max_tokens // max(len(batch.req_ids), 1) - 1, 1)
-        budgets = [min(self.proposer.max_nodes, share, self._room(row, runner)) for row in rows]
-        taken = [
-            self.slots.take(batch.req_ids[row], length)
-            for row, length in zip(rows, lengths, strict=True)
-        ]
+        names = [batch.req_ids[row] for row in rows]
+        budgets = [min(self.sizes.chosen, self._room(row, runner)) for row in rows]
+        taken = [self.slots.take(name, length) for name, length in zip(names, lengths, strict=True)]
         slots, new = zip(*taken, strict=True)
         index, known = torch.tensor(rows), torch.tensor(lengths)
         context = DraftContext(
@@ -82,12 +85,14 @@ class TreeDrafter:
             target_kv=target_kv(index, known - 1),
             budgets=torch.tensor(budgets),
         )
-        if 0 in new:
-            self.proposer.start(context.part([i for i, count in enumerate(new) if not count]))
-        trees = self.proposer.propose(context)
-        if self.proposer.host:
-            trees = self.shard.agreed(trees, self.proposer.max_nodes)
-        return trees.truncated(context.budgets)
+        usual = min(new) > 0 and max(new) <= 1 + self.proposer.max_depth
+        with self.sizes.drafting(names, budgets, usual):
+            if 0 in new:
+                self.proposer.start(context.part([i for i, count in enumerate(new) if not count]))
+            trees = self.proposer.propose(context)
+            if self.proposer.host:
+                trees = self.shard.agreed(trees, self.proposer.max_nodes)
+            return trees.truncated(context.budgets)
 
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""

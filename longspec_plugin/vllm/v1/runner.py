@@ -43,6 +43,7 @@ class TreeRunner(_Runner):
 
     def execute_model(self, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         self.drafter.forget(scheduler_output.finished_req_ids)
+        self.drafter.sizes.begin(scheduler_output)
         with self.trace.section("verify"):
             return super().execute_model(scheduler_output, *args, **kwargs)
 
@@ -99,7 +100,9 @@ class TreeRunner(_Runner):
             self.last_logit_rows = first_rows + walk.last_rows()
             flat_rows = spec_decode_metadata.logits_indices.long()
             self._move_accepted(walk.rows, first_rows, flat_rows)
-            self.trace.note_trees(trees, walk.accepted, logits.shape[0])
+            sizes = self.drafter.sizes
+            sizes.verified(batch.req_ids, trees, walk.rows)
+            self.trace.note_trees(trees, walk.accepted, logits.shape[0], sizes.chosen)
         return output
 
     def _bookkeeping_sync(self, *args: Any, **kwargs: Any) -> Any:
@@ -161,6 +164,7 @@ class TreeRunner(_Runner):
         """A tree for every request that may have one, as lists for the scheduler."""
         with self.trace.section("draft"):
             drafted = self._draft(sampled_token_ids, sample_hidden_states)
+        self.drafter.sizes.end()
         self.trace.end_cycle()
         return drafted
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from proposers.base import DraftContext, TargetShape
 from proposers.glide.config import GlideConfig
 from proposers.glide.proposer import GlideProposer
-from proposers.tree import DraftTrees
+from proposers.tree import DraftTrees, prune
 from tests.unit.proposers.contexts import first_trees, of_texts, texts_of
 
 from .tiny import DIM, HEADS, HIDDEN, KV_HEADS, VOCAB, DenseKV, tiny_draft, tiny_state, tiny_target
@@ -163,6 +163,38 @@ def test_window_kept_over_steps_equals_a_fresh_one(draft: Path) -> None:
     fresh = first_trees(bound(draft, {"tree_shape": [3, 2]}), whole)
     assert torch.equal(kept.tokens, fresh.tokens)
     torch.testing.assert_close(kept.log_probs, fresh.log_probs)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_after_a_pause_trees_are_as_if_there_had_been_none(draft: Path, again: bool) -> None:
+    """Tokens came that were not drafted: told of them or started again, windows are the same."""
+    whole = context([45, 30], seed=3)
+    early = torch.tensor([20, 18])
+    proposer = bound(draft, {"tree_shape": [3, 2]})
+    first_trees(proposer, replace(whole, lengths=early))
+    missed = whole.lengths - early
+    resumed = replace(whole, num_new=missed, most_new=int(missed.max()))
+    found = first_trees(proposer, whole) if again else proposer.propose(resumed)
+    fresh = first_trees(bound(draft, {"tree_shape": [3, 2]}), whole)
+    assert torch.equal(found.tokens, fresh.tokens)
+    torch.testing.assert_close(found.log_probs, fresh.log_probs)
+    forgotten = bound(draft, {"tree_shape": [3, 2]})
+    first_trees(forgotten, replace(whole, lengths=early))
+    stale = forgotten.propose(replace(whole, num_new=torch.tensor([1, 1]), most_new=1))
+    assert not torch.equal(stale.log_probs, fresh.log_probs)
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5])
+def test_small_budgets_spare_forwards_and_keep_the_likeliest(draft: Path, budget: int) -> None:
+    asked, shape = context([30, 12], seed=4), {"tree_shape": [3, 3, 2, 1], "nodes": 8}
+    few = replace(asked, budgets=torch.full((2,), budget))
+    whole = first_trees(bound(draft, shape), asked)
+    proposer = bound(draft, shape)
+    found = first_trees(proposer, few)
+    expected = prune(whole, few.budgets)
+    assert found.token_lists() == expected.token_lists()
+    if budget == 1:
+        assert proposer.grown(few).levels == 1
 
 
 def test_requests_do_not_see_each_other(draft: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ vllm = pytest.importorskip("vllm", reason="needs the engine: make setup")
 
 from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 
-from longspec_plugin.vllm import config  # noqa: E402
+from longspec_plugin.options import LongSpecOptions  # noqa: E402
+from longspec_plugin.vllm import config, gates, runners  # noqa: E402
 from longspec_plugin.vllm.compat import VLLM  # noqa: E402
 
 TARGET = {
@@ -78,6 +80,7 @@ def create(folders: dict[str, Path], spec: dict[str, Any], **flags: Any) -> Any:
     return args.create_engine_config()
 
 
+BY_HAND = "num_speculative_tokens_per_batch_size"
 SPECS = [
     ({}, {}, "proposer 'glide' needs a draft: name its folder"),
     ({"model": "/nowhere"}, {}, "draft '/nowhere' is not a folder"),
@@ -105,6 +108,18 @@ SPECS = [
     ({"model": "draft"}, {"tensor_parallel_size": 2}, "--tensor-parallel-size 2"),
     ({"model": "draft"}, {"kv_cache_dtype": "fp8"}, "--kv-cache-dtype fp8"),
     ({"model": "draft"}, {"spec_tokens": 3}, '--spec-tokens does not work.*"tree_shape"'),
+    ({"model": "draft", "follow_load": "no"}, {}, "follow_load='no': allowed are true and false"),
+    (
+        {"model": "draft", "follow_load": True, BY_HAND: [[1, 4, 2]]},
+        {},
+        f"follow_load=true and {BY_HAND} exclude each other; leave one out",
+    ),
+    ({"model": "draft", BY_HAND: 4}, {}, f"{BY_HAND}=4: expected a list of"),
+    (
+        {"model": "draft", "tree_shape": [3, 2], BY_HAND: [[1, 4, 5], [5, 8, 6]]},
+        {},
+        r"\[5, 8, 6\] asks for 6 nodes; allowed are 0 to 5, all that the tree has",
+    ),
 ]
 
 
@@ -152,6 +167,37 @@ def test_a_good_configuration_is_rewritten_and_arguments_stay(folders: dict[str,
     assert untouched.speculative_config is None
     assert "longspec" not in untouched.additional_config
     assert "LongSpec" not in untouched.parallel_config.worker_cls
+
+
+@pytest.mark.parametrize(
+    ("spec", "schedule", "follow"),
+    [
+        ({}, None, True),
+        ({"follow_load": False}, None, False),
+        ({BY_HAND: [[5, 9, 0], [1, 4, 3]]}, [[1, 4, 3], [5, 9, 0]], False),
+    ],
+)
+def test_trees_follow_the_load_unless_told_otherwise(
+    folders: dict[str, Path], spec: dict[str, Any], schedule: Any, follow: bool
+) -> None:
+    made = create(folders, {"model": "draft", **spec})
+    told = made.additional_config["longspec"]
+    assert (told["schedule"], told["follow_load"]) == (schedule, follow)
+    assert LongSpecOptions.from_json(told).to_json() == told
+    assert made.speculative_config.num_speculative_tokens_per_batch_size is None  # V1: ours alone
+
+
+def test_the_other_runner_leaves_a_schedule_to_vllms_scheduler() -> None:
+    """And has no host that waits for each step, whose time could be measured."""
+    options = LongSpecOptions.from_config({"proposer": "prompt_lookup", BY_HAND: [[1, 4, 3]]})
+    told = [config.speculative(r, options, options.build()) for r in (runners.V1, runners.V2)]
+    assert [one.get(BY_HAND) for one in told] == [None, [[1, 4, 3]]]
+    args: Any = SimpleNamespace(tensor_parallel_size=1)
+    plain = replace(options, schedule=None, follow_load=None)
+    for runner, follows in ((runners.V1, True), (runners.V2, False)):
+        assert gates.following(plain, args, runner).follow_load is follows
+    with pytest.raises(LongSpecError, match="follow_load=true without a host that waits"):
+        gates.following(replace(plain, follow_load=True), args, runners.V2)
 
 
 def test_command_line_prints_one_line(folders: dict[str, Path]) -> None:

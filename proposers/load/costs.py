@@ -1,0 +1,109 @@
+"""What a step costs: seconds as a function of its size, learnt from measured times alone."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
+
+MEMORY = 64.0
+"""Measurements that a mean remembers: machines change, and texts grow."""
+LEAST = 2.0
+"""What an old mean still weighs when a new measurement comes; the first ones are averaged."""
+HALF_LIFE = 256
+"""Steps in which what was measured loses half its weight."""
+KNOWN = 4.0
+"""From this weight on a mean is trusted: a measurement that is off by more is taken for one that
+is off by a factor of ``OUTLIER``, and may tell that the whole machine has changed its pace."""
+OUTLIER = 1.5
+PACE_RATE = 0.1
+
+
+@dataclass
+class _Bucket:
+    """Means of the sizes and of the logarithms of the seconds that fell into it."""
+
+    size: float
+    log_seconds: float
+    weight: float
+    step: int
+
+
+class Curve:
+    """Seconds by size; sizes are gathered in half octaves, with straight lines between them.
+
+    What is not known is thought cheap, so that it is tried: below the least size time is
+    proportional to it, above the greatest it goes on as it came.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, _Bucket] = {}
+        self._points: list[tuple[float, float]] = []
+
+    def note(self, size: float, seconds: float, step: int) -> float:
+        """Take a measurement in; return by what factor it was off (1 for the first few).
+
+        Args:
+            step: the number of this step, by which older measurements lose weight.
+        """
+        key, log = round(3 * math.log2(size)), math.log(seconds)
+        bucket = self._buckets.setdefault(key, _Bucket(size, log, 0.0, step))
+        faded = min(bucket.weight, MEMORY) * 0.5 ** ((step - bucket.step) / HALF_LIFE)
+        known = faded >= KNOWN
+        weight = max(faded, min(bucket.weight, LEAST))
+        most = math.log(OUTLIER) if known else math.inf
+        error = min(max(log - bucket.log_seconds, -most), most)
+        bucket.log_seconds += error / (weight + 1)
+        bucket.size += (size - bucket.size) / (weight + 1)
+        bucket.weight, bucket.step = weight + 1, step
+        self._points = sorted((b.size, math.exp(b.log_seconds)) for b in self._buckets.values())
+        return math.exp(error) if known else 1.0
+
+    def seconds(self, size: float) -> float:
+        """The time that a size takes, as far as it is known; 0 as long as nothing is."""
+        points = self._points
+        if not points:
+            return 0.0
+        if size <= points[0][0]:
+            return points[0][1] * size / points[0][0]
+        at = bisect_left(points, (size, 0.0))
+        if at == len(points):
+            return self._beyond(size)
+        (x0, y0), (x1, y1) = points[at - 1], points[at]
+        return y0 + (y1 - y0) * (size - x0) / (x1 - x0) if x1 > x0 else y1
+
+    def _beyond(self, size: float) -> float:
+        x1, y1 = self._points[-1]
+        if len(self._points) == 1:
+            return y1
+        x0, y0 = self._points[-2]
+        return y1 + max(y1 - y0, 0.0) * (size - x1) / (x1 - x0) if x1 > x0 else y1
+
+
+class Costs:
+    """Of target steps by their rows, and of drafting by the nodes asked for, at one pace.
+
+    A machine that others use is slower at times, whatever it does. The pace follows that, so that
+    what was measured last does not look dear beside what was measured before.
+    """
+
+    def __init__(self) -> None:
+        self.steps, self.drafts = Curve(), Curve()
+        self.step = 0
+        self.pace = 1.0
+
+    def note_step(self, rows: float, seconds: float) -> None:
+        """A target step, all that an engine does between two steps included."""
+        self._note(self.steps, rows, seconds)
+
+    def note_drafts(self, nodes: float, seconds: float) -> None:
+        """Drafting trees of so many nodes together."""
+        self._note(self.drafts, nodes, seconds)
+
+    def _note(self, curve: Curve, size: float, seconds: float) -> None:
+        off = curve.note(size, seconds / self.pace, self.step)
+        self.pace *= off**PACE_RATE
+
+    def seconds(self, rows: float, nodes: float) -> float:
+        """Both together, at an even pace; no drafting where ``nodes`` is 0."""
+        return self.steps.seconds(rows) + (self.drafts.seconds(nodes) if nodes else 0.0)

@@ -90,6 +90,8 @@ class DraftContext:
             to it in any case; who heeds it chooses the nodes.
         static: nothing may be read back from the device: the host runs ahead of it, or the step is
             captured in a graph. Shapes then depend on options alone.
+        limited: budgets follow the load: they may be smaller than trees at any time, not only where
+            a text ends.
     """
 
     slots: Tensor
@@ -102,6 +104,7 @@ class DraftContext:
     target_kv: TargetKV
     budgets: Tensor
     static: bool = False
+    limited: bool = False
 
     def roots(self) -> Tensor:
         """``[B]`` int64 the roots' tokens."""

@@ -117,9 +117,14 @@ class GlideProposer(Proposer):
     def propose(self, context: DraftContext) -> DraftTrees:
         trees = self.grown(context)
         budgets = context.budgets.clamp(max=self.max_nodes)
-        if self.whole and (context.static or bool((budgets >= self.most_grown).all())):
+        if self.whole and self._all_fit(context, budgets):
             return trees
         return prune(trees, budgets, self.min_log_prob, self.max_nodes if context.static else None)
+
+    def _all_fit(self, context: DraftContext, budgets: Tensor) -> bool:
+        if context.static:
+            return not context.limited
+        return bool((budgets >= self.most_grown).all())
 
     @property
     def whole(self) -> bool:

@@ -28,7 +28,8 @@ class TreeRunner(_Runner):
         super().__init__(vllm_config, device)
         options = LongSpecOptions.from_json(vllm_config.additional_config["longspec"])
         self.timing = Timing.from_environment(self.device)
-        self.speculator = TreeSpeculator(options.build(), self)
+        limited = options.schedule is not None
+        self.speculator = TreeSpeculator(options.build(), self, limited)
 
     def kind(self, impl: Any) -> Kind:
         """How trees are attended to beside the backend that ``impl`` is of."""

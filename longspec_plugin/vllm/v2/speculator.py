@@ -35,8 +35,9 @@ class TreeSpeculator(BaseSpeculator):
     draft_logits = None
     pcp_manager: Any = None
 
-    def __init__(self, proposer: Proposer, runner: Any) -> None:
-        self.proposer, self.runner = proposer, runner
+    def __init__(self, proposer: Proposer, runner: Any, limited: bool = False) -> None:
+        """``limited``: the nodes that are taken of a tree follow the batch's size."""
+        self.proposer, self.runner, self.limited = proposer, runner, limited
         self.timing: Timing = runner.timing
         requests, device = runner.max_num_reqs, runner.device
         nodes, levels = proposer.max_nodes, proposer.max_depth
@@ -170,6 +171,7 @@ class TreeSpeculator(BaseSpeculator):
             target_kv=self.kind.target_kv(self.last_layer, self.prefix[:count], table),
             budgets=self.budgets[:count],
             static=not self.proposer.host,
+            limited=self.limited,
         )
 
     def draft_first(self, count: int) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import torch
 
+from proposers.load.schedule import KEY
+
 from .bed import Answered, Case, Engine
 from .model import ANSWER, Tiny, make
 
@@ -39,6 +41,8 @@ def on_gpu(worker: str) -> dict[str, Any]:
     return {"worker_cls": f"tests.engine.v2.worker_triton.{worker}"}
 
 
+BY_LOAD = [[1, 2, 6], [3, 4, 3], [5, 64, 0]]
+"""Nodes of a tree by batch size: with six requests at most, all three come to be."""
 SAMPLED = {**GREEDY, "temperature": 0.8}
 RULES: list[dict[str, Any]] = [
     {},
@@ -132,6 +136,12 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
             "tight", [greedy, aborted, *more], {**draft, **lookup}, **tight, **on_gpu("FlashWorker")
         ),
         engine("oracle", [greedy, *more], oracle, **on_gpu("CapturingTritonWorker")),
+        engine(
+            "load",
+            [greedy],
+            {**draft, "proposer": "glide", "tree_shape": [3, 2, 2], "nodes": 6, KEY: BY_LOAD},
+            **on_gpu("CapturingFlashWorker"),
+        ),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),
     ]
 

@@ -170,6 +170,10 @@ class Proposer:
                 unless steps are static.
         """
 
+    def held(self) -> int:
+        """Bytes that are kept for requests, as many as there is room for, used or not."""
+        return 0
+
     def start(self, context: DraftContext) -> None:
         """The requests of ``context`` are drafted for the first time in their slots, or for the
         first time after a pause: make what is kept of them. Called before :meth:`propose`, outside

@@ -62,6 +62,9 @@ class GlideLookupProposer(Proposer):
     def bind(self, target: TargetModel, requests: int = 1) -> None:
         self.glide.bind(target, requests)
 
+    def held(self) -> int:
+        return self.glide.held()
+
     def start(self, context: DraftContext) -> None:
         self.glide.start(context)
 

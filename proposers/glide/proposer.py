@@ -109,6 +109,9 @@ class GlideProposer(Proposer):
         other.window = other._new_window()
         return other
 
+    def held(self) -> int:
+        return self.window.ring.nbytes
+
     @torch.inference_mode()
     def start(self, context: DraftContext) -> None:
         self.window.fill(context)

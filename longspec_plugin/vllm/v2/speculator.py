@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from .attention import Kind
 from .graphs import DraftGraphs, draft_sizes
 from .timing import Timing
 from .topology import TreeTopology
+
+logger = logging.getLogger("vllm.longspec")
 
 
 class TreeSpeculator(BaseSpeculator):
@@ -60,6 +63,11 @@ class TreeSpeculator(BaseSpeculator):
         requests = len(self.slots)
         self.hidden = target.embedding.new_zeros(requests, target.shape.hidden_size)
         self.proposer.bind(target, requests + 1)
+        kept, shapes = self.proposer.held(), self.topology.held() + self.hidden.nbytes
+        logger.info(
+            "longspec: room for %d requests: %.1f MiB of what drafting keeps, %.1f MiB of trees",
+            *(requests, kept / 2**20, shapes / 2**20),
+        )
 
     def init_cudagraph_manager(self, cudagraph_mode: Any) -> None:
         """Note for which batches drafting is captured; graphs of an earlier cache are dropped."""

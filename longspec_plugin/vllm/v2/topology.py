@@ -34,6 +34,10 @@ class TreeTopology:
         self.mask = mask.repeat(slots, 1, 1)
         self.mask[:, :, 0] = 1
 
+    def held(self) -> int:
+        """Bytes."""
+        return sum(part.nbytes for part in (self.parents, self.depths, self.sizes, self.mask))
+
     def write(self, slots: Tensor, trees: DraftTrees) -> None:
         """Keep the trees (``[B, at most nodes]``) of the requests in ``slots``."""
         width = trees.max_nodes

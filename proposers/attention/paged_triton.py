@@ -1,4 +1,4 @@
-"""Attention of many requests' tree rows over a paged cache: one Triton kernel for a whole step.
+"""Attention of many requests' tree rows over a paged cache, for a whole step in a launch or two.
 
 A row sees all of its request's prefix, and behind it the rows of its own tree that a mask names.
 All that changes from step to step (where rows lie, lengths, tables, masks) is read from tensors on
@@ -7,11 +7,14 @@ mask the same kernel is the draft's attention over the target's keys and values.
 
 As in :mod:`.tree_triton` the kernel is an online softmax (arXiv 2205.14135), and a program takes
 *folded* rows, the rows of all heads that share a KV head: what a long prefix costs is reading it.
+Where requests are too few to occupy the device, prefixes are split over more programs, and a second
+launch merges what they found and goes on with the tree from there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,51 +23,139 @@ from ..kernels import jit, require_triton, tl, triton
 from .rows import PagedRows
 from .tree_triton import STAGES
 
-__all__ = ["PagedKV", "PagedRows", "paged_attention"]
+__all__ = ["PagedKV", "PagedRows", "paged_attention", "splits_for"]
 
-LEAST_ROWS, MOST_ROWS = 16, 64
-"""Folded rows of a program: what a matrix product takes at least; what registers hold at most."""
-BLOCK_KEYS = 32
+LEAST_ROWS, MOST_ROWS = 16, 128
+"""Folded rows of a program: what a matrix product takes at least, and what holds 17 rows of 4 heads
+at once, so that keys are read once. The products still take less time than the reading: 256
+operations for a number of 2 bytes, of which an H100 could do 590 in its time."""
+QUERY_BYTES, BLOCK_BYTES = 32 * 1024, 8 * 1024
+"""Of a program's rows, and of a block of its keys. 128 bfloat16 rows of 128 then take half of an
+H100's multiprocessor where prefixes are split: 8 warps of 127 registers a thread, and 64 KB."""
+LEAST_SPLIT, MOST_SPLITS = 256, 64
+"""Keys that are worth a program, and parts that one program can merge in passing."""
+
+Stage = Literal["whole", "parts", "rest"]
+"""What a launch does: all; the prefix in parts; the parts' merge, and the tree."""
 
 _VARYING = (
-    *("folded", "width", "table_b", "mask_s", "mask_r"),
+    *("width", "folded", "splits", "table_b", "mask_s", "mask_r"),
     *("query_t", "query_h", "out_t", "out_h"),
 )
 
 
+def splits_for(batch: int, kv_heads: int, folded_rows: int, most_keys: int, processors: int) -> int:
+    """In how many parts to read prefixes: about two programs for each of a GPU's multiprocessors.
+
+    Args:
+        folded_rows: rows of a request times heads that share a KV head.
+        most_keys: of a prefix, such as the longest that a captured graph is for.
+        processors: ``multi_processor_count`` of the device.
+
+    Returns:
+        1 where the batch alone occupies the device, or keys are few.
+    """
+    programs = max(1, batch * kv_heads * -(-folded_rows // MOST_ROWS))
+    return max(1, min(2 * processors // programs, most_keys // LEAST_SPLIT, MOST_SPLITS))
+
+
 def paged_attention(
-    query: Tensor, keys: Tensor, values: Tensor, out: Tensor, rows: PagedRows, scale: float
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    out: Tensor,
+    rows: PagedRows,
+    scale: float,
+    splits: int = 1,
 ) -> None:
     """Attention of the rows that ``rows`` names, written into ``out``; other rows stay.
 
     Args:
         query, out: ``[rows, heads, d]``, dense along ``d``.
         keys, values: ``[pages, kv_heads, page size, d]``, any strides.
+        splits: the most parts of a prefix. Each request divides its own, into parts of no fewer
+            than ``LEAST_SPLIT`` keys. More than one takes two launches, and scratch of
+            ``splits * B * heads * width * (d + 1)`` float32: with :func:`splits_for` no more than
+            ``2 * processors * MOST_ROWS * (d + 1)`` (17 MB on an H100 for d = 128).
 
     Raises:
         ImportError: Triton is not installed.
+        ValueError: ``splits`` is less than 1.
     """
     require_triton("paged_attention")
-    _, heads, dim = query.shape
-    kv_heads, page = keys.shape[1:3]
-    folded = heads // kv_heads * rows.width
-    block_rows = min(max(LEAST_ROWS, triton.next_power_of_2(folded)), MOST_ROWS)
-    masked = rows.mask is not None
-    mask = rows.table if rows.mask is None else rows.mask  # something to point to
-    _kernel[len(rows.prefix), kv_heads, triton.cdiv(folded, block_rows)](
-        *(query, keys, values, out, rows.first, rows.counts, rows.prefix, rows.table),
-        *(rows.slots, mask, scale, folded, rows.width),
-        *(*query.stride()[:2], *out.stride()[:2], *keys.stride(), *values.stride()),
-        *(rows.table.stride(0), *mask.stride()[:2]),
-        groups=heads // kv_heads,
-        dim=dim,
-        block_dim=max(16, triton.next_power_of_2(dim)),
-        page=page,
-        block_rows=block_rows,
-        block_keys=BLOCK_KEYS,
-        masked=masked,
-        num_stages=STAGES,
+    if splits < 1:
+        raise ValueError(f"splits is {splits}; allowed: 1 or more")
+    step = _Step(query, keys, values, out, rows, scale, splits)
+    if splits == 1:
+        step.launch("whole", (out, out))  # no scratch
+        return
+    parts = query.new_empty(
+        len(rows.prefix), keys.shape[1], splits, step.folded, query.shape[2], dtype=torch.float32
     )
+    scratch = parts, parts.new_empty(parts.shape[:-1])
+    step.launch("parts", scratch)
+    step.launch("rest", scratch)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The arguments of :func:`paged_attention`, for one launch or two."""
+
+    query: Tensor
+    keys: Tensor
+    values: Tensor
+    out: Tensor
+    rows: PagedRows
+    scale: float
+    splits: int
+
+    @property
+    def groups(self) -> int:
+        return self.query.shape[1] // self.keys.shape[1]
+
+    @property
+    def folded(self) -> int:
+        return self.groups * self.rows.width
+
+    def launch(self, stage: Stage, scratch: tuple[Tensor, Tensor]) -> None:
+        """``scratch``: O ``[B, kv_heads, splits, folded, d]`` and LSE of the parts."""
+        rows, (kv_heads, page, dim) = self.rows, self.keys.shape[1:]
+        mask = rows.table if rows.mask is None else rows.mask  # something to point to
+        blocks = _blocks(self.folded, dim, self.query.element_size(), stage)
+        programs = triton.cdiv(self.folded, blocks["block_rows"])
+        _kernel[len(rows.prefix), kv_heads, programs * (self.splits if stage == "parts" else 1)](
+            *(self.query, self.keys, self.values, self.out, *scratch),
+            *(rows.first, rows.counts, rows.prefix, rows.table, rows.slots, mask),
+            *(self.scale, self.folded, self.splits),
+            *(*self.query.stride()[:2], *self.out.stride()[:2]),
+            *(*self.keys.stride(), *self.values.stride()),
+            *(rows.table.stride(0), *mask.stride()[:2]),
+            groups=self.groups,
+            dim=dim,
+            page=page,
+            masked=rows.mask is not None,
+            stage=stage,
+            least=LEAST_SPLIT,
+            **blocks,
+        )
+
+
+def _blocks(folded: int, dim: int, element: int, stage: Stage) -> dict[str, Any]:
+    """Sizes of a program's blocks, its warps and its blocks of keys in flight.
+
+    A merge has little to compute and much to read: its rows go to as many programs as can be.
+    """
+    block_dim = max(16, triton.next_power_of_2(dim))
+    most = min(MOST_ROWS, QUERY_BYTES // (block_dim * element))
+    rows = triton.next_power_of_2(folded) if stage != "rest" else LEAST_ROWS
+    rows = min(max(LEAST_ROWS, rows), most)
+    return {
+        "block_dim": block_dim,
+        "block_rows": rows,
+        "block_keys": min(max(16, BLOCK_BYTES // (block_dim * element)), 64),
+        "num_warps": 8 if rows * block_dim * element > QUERY_BYTES // 2 else 4,
+        "num_stages": STAGES,
+    }
 
 
 @dataclass(frozen=True)
@@ -72,7 +163,7 @@ class PagedKV:
     """One layer's cache as a :class:`proposers.base.TargetKV`.
 
     Attributes:
-        keys, values: as in :func:`paged_attention`.
+        keys, values: as in :func:`paged_attention`, and so is ``splits``.
         prefix: ``[B]`` int32, tokens before the root.
         table: ``[B, T]`` int32.
     """
@@ -82,6 +173,7 @@ class PagedKV:
     prefix: Tensor
     table: Tensor
     scale: float
+    splits: int = 1
 
     def attend(self, query: Tensor) -> Tensor:
         """``[B, W, heads, d]`` over the ``prefix`` first tokens of each request."""
@@ -91,7 +183,7 @@ class PagedKV:
         rows = PagedRows(width, each * width, counts, self.prefix, self.table, each, None)
         flat = query.flatten(0, 1).contiguous()
         out = torch.empty_like(flat)
-        paged_attention(flat, self.keys, self.values, out, rows, self.scale)
+        paged_attention(flat, self.keys, self.values, out, rows, self.scale, self.splits)
         return out.view_as(query)
 
 
@@ -123,24 +215,44 @@ def _block(  # type: ignore[no-untyped-def]
     return key_rows, value_rows
 
 
+@jit()
+def _merge(lse, part, top, total, sums):  # type: ignore[no-untyped-def]
+    """The softmax so far, and attention over other keys."""
+    higher = tl.maximum(top, lse)
+    shift = tl.where(higher == float("-inf"), 0.0, higher)
+    fade, weight = tl.exp(top - shift), tl.exp(lse - shift)
+    sums = sums * fade[:, None] + part * weight[:, None]
+    return higher, total * fade + weight, sums
+
+
 @jit(*_VARYING)
 def _kernel(  # type: ignore[no-untyped-def]  # Triton gives annotations a meaning of its own
-    query, keys, values, out, first, counts, prefixes, table, slots, mask,
-    scale, folded, width,
+    query, keys, values, out, parts, parts_lse, first, counts, prefixes, table, slots, mask,
+    scale, folded, splits,
     query_t, query_h, out_t, out_h, key_p, key_h, key_t, key_d, value_p, value_h, value_t, value_d,
     table_b, mask_s, mask_r,
     groups: tl.constexpr, dim: tl.constexpr, block_dim: tl.constexpr, page: tl.constexpr,
-    block_rows: tl.constexpr, block_keys: tl.constexpr, masked: tl.constexpr,
+    block_rows: tl.constexpr, block_keys: tl.constexpr, masked: tl.constexpr, stage: tl.constexpr,
+    least: tl.constexpr,
 ):  # fmt: skip
-    """Program ``(request, KV head, block of folded rows)``; ``x_y`` is the stride of x along y."""
+    """Program ``(request, KV head, block of folded rows)``, or ``block x part``.
+
+    ``x_y`` is the stride of x along y.
+    """
     request, kv_head = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    block, split = tl.program_id(2), 0
+    if stage == "parts":
+        block, split = block // splits, block % splits
     count = tl.load(counts + request)
     prefix = tl.load(prefixes + request)
-    place = tl.program_id(2) * block_rows + tl.arange(0, block_rows)
+    place = block * block_rows + tl.arange(0, block_rows)
     column = tl.arange(0, block_dim)
-    head, row = kv_head * groups + place // width, place % width
-    real = (place < folded) & (row < count)
-    tile = real[:, None] & (column < dim)[None, :]
+    inside = column < dim
+    # Folded by the rows that there are: short trees take few programs, in a wide batch too.
+    head, row = kv_head * groups + place // tl.maximum(count, 1), place % tl.maximum(count, 1)
+    real = place < groups * count
+    some_row = block * block_rows < groups * count  # programs without rows read nothing
+    tile = real[:, None] & inside[None, :]
     token = (tl.load(first + request) + row).to(tl.int64)
     rows = tl.load(
         query + (token * query_t + head * query_h)[:, None] + column[None, :], mask=tile, other=0.0
@@ -151,32 +263,48 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton gives annotations a meani
     table += request * table_b
     keys += kv_head * key_h + column[:, None] * key_d
     values += kv_head * value_h + column[None, :] * value_d
-    inside = column < dim
 
-    seen_by_all = tl.where(count > 0, prefix, 0)  # a request without rows reads nothing
-    for start in range(0, seen_by_all, block_keys):
+    share = tl.cdiv(tl.cdiv(prefix, splits), block_keys) * block_keys
+    share = tl.maximum(share, least)  # of this request: short ones have fewer parts
+    line = (request * tl.num_programs(1) + kv_head) * splits * folded + place  # of the first part
+    begin, end = 0, prefix
+    if masked:
+        end += count
+    if stage == "parts":
+        begin = split * share
+        end = tl.minimum(begin + share, prefix)
+    if stage == "rest":
+        begin = prefix
+        for part in tl.range(0, tl.where(some_row, tl.cdiv(prefix, share), 0), num_stages=3):
+            at = line + part * folded
+            lse = tl.load(parts_lse + at, mask=real, other=float("-inf"))
+            found = tl.load(parts + at[:, None] * dim + column[None, :], mask=tile, other=0.0)
+            top, total, sums = _merge(lse, found, top, total, sums)
+
+    if masked:
+        mask += tl.load(slots + request).to(tl.int64) * mask_s
+    for start in range(begin, tl.where(some_row, end, 0), block_keys):
         key = start + tl.arange(0, block_keys)
-        known = key < prefix
+        known = key < end
         key_rows, value_rows = _block(
             keys, values, table, key, known, inside, key_p, key_t, value_p, value_t, page
         )
         visible = real[:, None] & known[None, :]
+        if masked:
+            other = key - prefix  # rows of the tree; all see what is in front of them
+            behind = visible & (other >= 0)[None, :]
+            seen = tl.load(mask + row[:, None] * mask_r + other[None, :], mask=behind, other=1)
+            visible &= seen != 0
         top, total, sums = _fold(rows, key_rows, value_rows, visible, scale, top, total, sums)
 
-    if masked:
-        mask += tl.load(slots + request).to(tl.int64) * mask_s
-        for start in range(0, count, block_keys):
-            other = start + tl.arange(0, block_keys)
-            known = other < count
-            key_rows, value_rows = _block(
-                keys, values, table, prefix + other, known, inside,
-                key_p, key_t, value_p, value_t, page,
-            )  # fmt: skip
-            pairs = real[:, None] & known[None, :]
-            seen = tl.load(mask + row[:, None] * mask_r + other[None, :], mask=pairs, other=0)
-            visible = pairs & (seen != 0)
-            top, total, sums = _fold(rows, key_rows, value_rows, visible, scale, top, total, sums)
-
-    result = sums / tl.where(total > 0.0, total, 1.0)[:, None]
-    at = (token * out_t + head * out_h)[:, None] + column[None, :]
-    tl.store(out + at, result.to(out.dtype.element_ty), mask=tile)
+    total = tl.where(total > 0.0, total, 1.0)
+    result = sums / total[:, None]
+    if stage == "parts":
+        stored = place < tl.where(split * share < prefix, groups * count, 0)
+        at = line + split * folded
+        tl.store(parts_lse + at, top + tl.log(total), mask=stored)
+        tile = stored[:, None] & inside[None, :]
+        tl.store(parts + at[:, None] * dim + column[None, :], result, mask=tile)
+    else:
+        at = (token * out_t + head * out_h)[:, None] + column[None, :]
+        tl.store(out + at, result.to(out.dtype.element_ty), mask=tile)

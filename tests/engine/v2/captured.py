@@ -18,7 +18,7 @@ from vllm.v1.worker.gpu import cudagraph_utils, model_runner
 
 from tests.interpreter.recording import Recording, record, recording
 
-SIZES = [1, 2, 4, 8, 16, 24, 32, 48]
+SIZES = [1, 2, 4, 6, 8, 16, 24, 32, 48]
 
 
 @contextmanager

@@ -41,8 +41,8 @@ def on_gpu(worker: str) -> dict[str, Any]:
     return {"worker_cls": f"tests.engine.v2.worker_triton.{worker}"}
 
 
-BY_LOAD = [[1, 2, 6], [3, 4, 3], [5, 64, 0]]
-"""Nodes of a tree by batch size: with six requests at most, all three come to be."""
+BY_LOAD, ENDING = [[1, 2, 7], [3, 4, 3], [5, 64, 0]], [4, 8, 16, 20, 32, 32]
+"""Nodes of a tree by batch size, and lengths of six answers: fewer and fewer requests are left."""
 SAMPLED = {**GREEDY, "temperature": 0.8}
 RULES: list[dict[str, Any]] = [
     {},
@@ -138,8 +138,8 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
         engine("oracle", [greedy, *more], oracle, **on_gpu("CapturingTritonWorker")),
         engine(
             "load",
-            [greedy],
-            {**draft, "proposer": "glide", "tree_shape": [3, 2, 2], "nodes": 6, KEY: BY_LOAD},
+            [Case("ending", prompts[:6], [{**GREEDY, "max_tokens": n} for n in ENDING])],
+            {**draft, "proposer": "glide", "tree_shape": [3, 2, 2], KEY: BY_LOAD},
             **on_gpu("CapturingFlashWorker"),
         ),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .bed import Answered
-from .conftest import COUNT, LIMIT, LONG, ON_GPU, RULES, cases
+from .conftest import COUNT, ENDING, LIMIT, LONG, ON_GPU, RULES, cases
 
 pytestmark = pytest.mark.engine
 Results = dict[str, Answered]
@@ -66,6 +66,14 @@ def test_a_proposer_in_python(answered: Results) -> None:
     found = answered["host/short"]
     assert found.tokens == [tokens[:16] for tokens in answered["plain/greedy"].tokens[:6]]
     assert found.counters["spec_decode_num_drafts"] > 0
+
+
+def test_trees_that_follow_the_batch(answered: Results) -> None:
+    """None at first, small ones when two requests have ended, whole ones for the last two."""
+    found, plain = answered["load/ending"], answered["plain/greedy"].tokens
+    assert found.tokens == [tokens[:n] for tokens, n in zip(plain, ENDING, strict=False)]
+    accepted = found.counters["spec_decode_num_accepted_tokens"]
+    assert accepted > found.counters["spec_decode_num_drafts"]
 
 
 @pytest.mark.skipif(ON_GPU, reason="counted where graphs are recordings")

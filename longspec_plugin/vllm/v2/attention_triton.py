@@ -50,19 +50,19 @@ def paged(views: Views) -> Kind:
             builder.vllm_config.parallel_config
         )
         keys = rows.table.shape[1] * shape.block_size
-        splits = _splits(len(rows.prefix), shape.num_kv_heads, folded, keys, rows.table)
+        splits = parts(len(rows.prefix), shape.num_kv_heads, folded, keys, rows.table)
         return PagedTrees(rows, views, trees.only_trees, splits)
 
     def target_kv(layer: Any, prefix: Tensor, table: Tensor) -> PagedKV:
         keys, values = views(layer.kv_cache)
         heads, size = keys.shape[1:3]
-        splits = _splits(len(prefix), heads, layer.impl.num_heads, table.shape[1] * size, table)
+        splits = parts(len(prefix), heads, layer.impl.num_heads, table.shape[1] * size, table)
         return PagedKV(keys, values, prefix, table, layer.impl.scale, splits)
 
     return Kind(views, step, target_kv)
 
 
-def _splits(requests: int, kv_heads: int, folded: int, keys: int, like: Tensor) -> int:
+def parts(requests: int, kv_heads: int, folded: int, keys: int, like: Tensor) -> int:
     """Parts of a prefix; the same for every step of one shape, as a graph has to have it."""
     if not like.is_cuda:
         return 1

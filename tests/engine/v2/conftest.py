@@ -140,7 +140,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
             "load",
             [Case("ending", prompts[:6], [{**GREEDY, "max_tokens": n} for n in ENDING])],
             {**draft, "proposer": "glide", "tree_shape": [3, 2, 2], KEY: BY_LOAD},
-            **on_gpu("CapturingFlashWorker"),
+            **on_gpu("CapturingTritonWorker"),
         ),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),
     ]

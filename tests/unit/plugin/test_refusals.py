@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from longspec_plugin.errors import LongSpecError
+from proposers.base import Proposer
 from tests.unit.glide.tiny import tiny_draft
 
 vllm = pytest.importorskip("vllm", reason="needs the engine: make setup")
@@ -78,6 +80,15 @@ def create(folders: dict[str, Path], spec: dict[str, Any], **flags: Any) -> Any:
     return args.create_engine_config()
 
 
+class WholeAlone(Proposer):
+    """Heeds no shards."""
+
+    max_nodes, max_depth = 1, 1
+
+    def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
+        pass
+
+
 SPECS = [
     ({}, {}, "proposer 'glide' needs a draft: name its folder"),
     ({"model": "/nowhere"}, {}, "draft '/nowhere' is not a folder"),
@@ -102,7 +113,12 @@ SPECS = [
     ({"model": "draft"}, {"async_scheduling": True}, "--async-scheduling does not work"),
     ({"model": "draft"}, {"enable_lora": True}, "--enable-lora does not work"),
     ({"model": "draft"}, {"pipeline_parallel_size": 2}, "--pipeline-parallel-size 2"),
-    ({"model": "draft"}, {"tensor_parallel_size": 2}, "--tensor-parallel-size 2"),
+    ({"model": "draft"}, {"tensor_parallel_size": 3}, "size 3 with a target of 2 KV heads"),
+    (
+        {"proposer": f"{__name__}:WholeAlone"},
+        {"tensor_parallel_size": 2},
+        "--tensor-parallel-size 2 with proposer WholeAlone does not work",
+    ),
     ({"model": "draft"}, {"kv_cache_dtype": "fp8"}, "--kv-cache-dtype fp8"),
     ({"model": "draft"}, {"spec_tokens": 3}, '--spec-tokens does not work.*"tree_shape"'),
 ]
@@ -152,6 +168,22 @@ def test_a_good_configuration_is_rewritten_and_arguments_stay(folders: dict[str,
     assert untouched.speculative_config is None
     assert "longspec" not in untouched.additional_config
     assert "LongSpec" not in untouched.parallel_config.worker_cls
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        ({"model": "draft"}, 2),
+        ({"proposer": "glide_lookup", "model": "draft"}, 2),
+        ({"proposer": "prompt_lookup"}, 6),
+        ({"proposer": "examples.bigram_proposer:BigramProposer"}, 2),
+    ],
+)
+def test_ranks_that_heads_can_be_dealt_out_to(
+    folders: dict[str, Path], spec: dict[str, Any], size: int
+) -> None:
+    made = create(folders, spec, tensor_parallel_size=size)
+    assert made.parallel_config.world_size == size
 
 
 def test_command_line_prints_one_line(folders: dict[str, Path]) -> None:

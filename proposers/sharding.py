@@ -57,12 +57,6 @@ class Shard:
         found = F.embedding(torch.where(mine, here, 0), table)
         return self.all_reduce(found.masked_fill_(~mine[..., None], 0))
 
-    def first(self, number: int) -> int:
-        """The first rank's number (below 2**24), where each has found its own."""
-        if self.size == 1:
-            return number
-        return int(self.all_gather(torch.tensor([float(number)]))[0])
-
     def agreed(self, trees: DraftTrees, width: int) -> DraftTrees:
         """The first rank's trees, for a proposer whose processes may differ.
 

@@ -16,7 +16,11 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-DEFAULTS = {"TRITON_INTERPRET": "1", "VLLM_USE_V2_MODEL_RUNNER": "1"}
+DEFAULTS = {
+    "TRITON_INTERPRET": "1",
+    "VLLM_USE_V2_MODEL_RUNNER": "1",
+    "TORCHDYNAMO_DISABLE": "1",  # vLLM compiles the lookup of embeddings that ranks share
+}
 
 
 # Why: vLLM's CPU build has no Triton, hence no Model Runner V2, unless Triton has a "cpu" backend.

@@ -35,7 +35,6 @@ class TreeDrafter:
         """Hand the target's weights to the proposer."""
         target = target_model(model, self.config)
         self.shard = target.shard
-        self.sizes.agree = target.shard.first
         self.proposer.bind(target, self.config.scheduler_config.max_num_seqs)
 
     def propose(self, *args: Any, **kwargs: Any) -> list[list[int]]:

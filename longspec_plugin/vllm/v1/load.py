@@ -8,7 +8,7 @@ request tells that was in both.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,10 +26,7 @@ class TreeSizes:
 
     Attributes:
         chosen: the most nodes of each of the trees that were drafted last.
-        agree: from what this process would choose to what all ranks do: each has timed its own.
     """
-
-    agree: Callable[[int], int] = int
 
     def __init__(self, options: LongSpecOptions, max_nodes: int) -> None:
         self.max_nodes = self.chosen = max_nodes
@@ -64,7 +61,7 @@ class TreeSizes:
         if self.schedule is not None:
             self.chosen = min(self.schedule.nodes(requests), most)
         elif self.follower is not None:
-            self.chosen = self.agree(self.follower.choose(requests, drafted, self.chosen))
+            self.chosen = self.follower.choose(requests, drafted, self.chosen)
         return self.chosen
 
     @contextmanager

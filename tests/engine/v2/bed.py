@@ -1,4 +1,5 @@
-"""Engines with Model Runner V2 in one process of their own, under Triton's interpreter.
+"""Engines with Model Runner V2 in one process of their own, under Triton's interpreter; with V1
+where that is off.
 
     python -m tests.engine.v2.bed JOB.json OUT.json
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from longspec_plugin.errors import LongSpecError
 
+ON_V2 = os.environ.get("LONGSPEC_V2") != "0"
 COUNTERS = ("spec_decode_num_drafts", "spec_decode_num_accepted_tokens", "num_preemptions")
 COMMON: dict[str, Any] = {
     "dtype": "float32",
@@ -87,8 +89,8 @@ def run(engine: Engine) -> Iterator[tuple[str, Answered]]:
 
     llm = LLM(engine.model, **{**COMMON, **engine.arguments})
     config = llm.llm_engine.vllm_config
-    assert config.use_v2_model_runner
-    assert config.scheduler_config.async_scheduling
+    assert config.use_v2_model_runner == ON_V2
+    assert config.scheduler_config.async_scheduling == ON_V2
     for case in engine.cases:
         before = counters(llm)
         with broken(llm, case.broken):
@@ -138,11 +140,11 @@ def counters(llm: Any) -> dict[str, float]:
 @contextmanager
 def broken(llm: Any, part: str) -> Iterator[None]:
     """Switch one part of verification off meanwhile."""
-    core = llm.llm_engine.engine_core.engine_core
-    runner = core.model_executor.driver_worker.worker.model_runner
     if not part:
         yield
         return
+    core = llm.llm_engine.engine_core.engine_core
+    runner = core.model_executor.driver_worker.worker.model_runner
     places = {
         "mask": (runner.speculator.graphs, "run", lambda count: _causal(runner.speculator, count)),
         "positions": (runner.model_state, "place", lambda *_: None),
@@ -190,7 +192,8 @@ def main(job: str, out: str) -> None:
         for engine in json.loads(Path(job).read_text())
     ]
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # parts are switched off in place
-    forbid_reads()
+    if ON_V2:
+        forbid_reads()
     found: dict[str, Any] = {}
     for engine in engines:
         try:

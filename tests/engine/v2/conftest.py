@@ -44,6 +44,9 @@ def on_gpu(worker: str) -> dict[str, Any]:
 BY_LOAD, ENDING = [[1, 2, 7], [3, 4, 3], [5, 64, 0]], [4, 8, 16, 20, 32, 32]
 """Nodes of a tree by batch size, and lengths of six answers: fewer and fewer requests are left."""
 SAMPLED = {**GREEDY, "temperature": 0.8}
+MIXED = "greedy and seeded"
+RANKS = {"tensor_parallel_size": 2}
+CAN_SHARE = not ON_GPU or torch.cuda.device_count() > 1
 RULES: list[dict[str, Any]] = [
     {},
     {"presence_penalty": 1.0, "repetition_penalty": 1.3},
@@ -77,6 +80,7 @@ def cases(prompts: list[list[int]]) -> list[Case]:
                                                 {**SHORT, "prompt_logprobs": 2, "logprobs": 2}]),
         Case(LIMIT, long, [{**GREEDY, "max_tokens": 100}] * 2),
         Case("stop strings", few, [stop] * 4),
+        mixed(prompts),
     ]  # fmt: skip
 
 
@@ -96,9 +100,13 @@ def seeded(prompts: list[list[int]]) -> Case:
     return Case("seeded", prompts, drawn)
 
 
+def mixed(prompts: list[list[int]]) -> Case:
+    return Case(MIXED, prompts[:6], [SHORT, {**SHORT, "temperature": 0.8, "seed": 1}] * 3)
+
+
 def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
     """GLIDE's trees in all cases and broken, with a GPU's attention; with lookups and too few
-    blocks; an oracle's; and trees from Python."""
+    blocks; an oracle's; trees from Python; and GLIDE's on two ranks."""
 
     def engine(name: str, asked: list[Case], spec: dict[str, Any], **arguments: Any) -> Engine:
         config = {"method": "longspec", **spec}
@@ -120,6 +128,12 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
     aborted = Case("aborted", prompts, [GREEDY] * COUNT, aborted=tuple(range(0, COUNT, 2)))
     more = [seeded(prompts)] if LONG else []
     short = Case("short", prompts[:6], [SHORT] * 6)
+    glide = {**draft, "proposer": "glide", "tree_shape": [3, 2, 2]}
+    ranks = (
+        [engine("ranks", [mixed(prompts)], glide, **on_gpu("TritonWorker"), **RANKS)]
+        if CAN_SHARE
+        else []
+    )
     again = replace(next(case for case in cases(prompts) if case.name == LIMIT), name="again")
     oracle = {"proposer": tests, "answers": str(known)}
     stale = [] if ON_GPU else [engine("stale", [], oracle, **on_gpu("StaleMaskWorker"))]
@@ -128,7 +142,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
         engine(
             "glide",
             [*cases(prompts), again, *controls],
-            {**draft, "proposer": "glide", "tree_shape": [3, 2, 2]},
+            glide,
             enable_prefix_caching=True,
             **on_gpu("CapturingFlashWorker"),
         ),
@@ -139,14 +153,15 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
         engine(
             "load",
             [Case("ending", prompts[:6], [{**GREEDY, "max_tokens": n} for n in ENDING])],
-            {**draft, "proposer": "glide", "tree_shape": [3, 2, 2], KEY: BY_LOAD},
+            {**glide, KEY: BY_LOAD},
             **on_gpu("CapturingTritonWorker"),
         ),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),
+        *ranks,
     ]
 
 
-def run(folder: Path, engines: list[Engine]) -> dict[str, Answered]:
+def run(folder: Path, engines: list[Engine], v2: bool = True) -> dict[str, Answered]:
     """Answer a job in a process of its own."""
     job, out = folder / "job.json", folder / "out.json"
     job.write_text(json.dumps([asdict(engine) for engine in engines]))
@@ -154,7 +169,8 @@ def run(folder: Path, engines: list[Engine]) -> dict[str, Answered]:
     paths = [str(ROOT), str(ROOT / "tests" / "interpreter"), os.environ.get("PYTHONPATH")]
     path = os.pathsep.join(filter(None, paths))
     env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
-    env["LONGSPEC_INTERPRET"] = str(int(not ON_GPU))
+    env |= {"LONGSPEC_V2": str(int(v2)), "LONGSPEC_INTERPRET": str(int(v2 and not ON_GPU))}
+    env["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # or ranks on one NUMA node are refused
     env["TRITON_F32_DEFAULT"] = "ieee"  # or stock kernels multiply float32 in TF32
     line = [python, "-m", "tests.engine.v2.bed", str(job), str(out)]
     done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from longspec_plugin.errors import LongSpecError
+from proposers.base import Proposer
 from tests.unit.glide.tiny import tiny_draft
 
 vllm = pytest.importorskip("vllm", reason="needs the engine: make setup")
@@ -81,6 +83,17 @@ def create(folders: dict[str, Path], spec: dict[str, Any], **flags: Any) -> Any:
 
 
 BY_HAND = "num_speculative_tokens_per_batch_size"
+
+
+class WholeAlone(Proposer):
+    """Heeds no shards."""
+
+    max_nodes, max_depth = 1, 1
+
+    def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
+        pass
+
+
 SPECS = [
     ({}, {}, "proposer 'glide' needs a draft: name its folder"),
     ({"model": "/nowhere"}, {}, "draft '/nowhere' is not a folder"),
@@ -105,7 +118,12 @@ SPECS = [
     ({"model": "draft"}, {"async_scheduling": True}, "--async-scheduling does not work"),
     ({"model": "draft"}, {"enable_lora": True}, "--enable-lora does not work"),
     ({"model": "draft"}, {"pipeline_parallel_size": 2}, "--pipeline-parallel-size 2"),
-    ({"model": "draft"}, {"tensor_parallel_size": 2}, "--tensor-parallel-size 2"),
+    ({"model": "draft"}, {"tensor_parallel_size": 3}, "size 3 with a target of 2 KV heads"),
+    (
+        {"proposer": f"{__name__}:WholeAlone"},
+        {"tensor_parallel_size": 2},
+        "--tensor-parallel-size 2 with proposer WholeAlone does not work",
+    ),
     ({"model": "draft"}, {"kv_cache_dtype": "fp8"}, "--kv-cache-dtype fp8"),
     ({"model": "draft"}, {"spec_tokens": 3}, '--spec-tokens does not work.*"tree_shape"'),
     ({"model": "draft", "follow_load": "no"}, {}, "follow_load='no': allowed are true and false"),
@@ -198,6 +216,22 @@ def test_the_other_runner_leaves_a_schedule_to_vllms_scheduler() -> None:
         assert gates.following(plain, args, runner).follow_load is follows
     with pytest.raises(LongSpecError, match="follow_load=true without a host that waits"):
         gates.following(replace(plain, follow_load=True), args, runners.V2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        ({"model": "draft"}, 2),
+        ({"proposer": "glide_lookup", "model": "draft"}, 2),
+        ({"proposer": "prompt_lookup"}, 6),
+        ({"proposer": "examples.bigram_proposer:BigramProposer"}, 2),
+    ],
+)
+def test_ranks_that_heads_can_be_dealt_out_to(
+    folders: dict[str, Path], spec: dict[str, Any], size: int
+) -> None:
+    made = create(folders, spec, tensor_parallel_size=size)
+    assert made.parallel_config.world_size == size
 
 
 def test_command_line_prints_one_line(folders: dict[str, Path]) -> None:

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..kernels import jit, require_triton, tl, triton
+from ..kernels import require_triton, triton
+from .paged_kernel import kernel as _kernel
 from .rows import PagedRows
 from .tree_triton import STAGES
 
@@ -37,11 +38,6 @@ LEAST_SPLIT, MOST_SPLITS = 256, 64
 
 Stage = Literal["whole", "parts", "rest"]
 """What a launch does: all; the prefix in parts; the parts' merge, and the tree."""
-
-_VARYING = (
-    *("width", "folded", "splits", "table_b", "mask_s", "mask_r"),
-    *("query_t", "query_h", "out_t", "out_h"),
-)
 
 
 def splits_for(batch: int, kv_heads: int, folded_rows: int, most_keys: int, processors: int) -> int:
@@ -133,7 +129,7 @@ class _Step:
             groups=self.groups,
             dim=dim,
             page=page,
-            masked=rows.mask is not None,
+            masked=rows.mask is not None and stage != "parts",
             stage=stage,
             least=LEAST_SPLIT,
             **blocks,
@@ -185,126 +181,3 @@ class PagedKV:
         out = torch.empty_like(flat)
         paged_attention(flat, self.keys, self.values, out, rows, self.scale, self.splits)
         return out.view_as(query)
-
-
-@jit()
-def _fold(rows, key_rows, value_rows, visible, scale, top, total, sums):  # type: ignore[no-untyped-def]
-    """The softmax so far (largest score, sum of weights, weighted values), and a block of keys."""
-    scores = tl.dot(rows, key_rows, input_precision="ieee") * scale
-    scores = tl.where(visible, scores, float("-inf"))
-    higher = tl.maximum(top, tl.max(scores, 1))
-    shift = tl.where(higher == float("-inf"), 0.0, higher)  # -inf - -inf is no number
-    fade = tl.exp(top - shift)
-    weights = tl.exp(scores - shift[:, None])
-    total = total * fade + tl.sum(weights, 1)
-    weights = weights.to(value_rows.dtype)
-    sums = tl.dot(weights, value_rows, sums * fade[:, None], input_precision="ieee")
-    return higher, total, sums
-
-
-@jit()
-def _block(  # type: ignore[no-untyped-def]
-    keys, values, table, key, known, inside, key_p, key_t, value_p, value_t, page: tl.constexpr
-):  # fmt: skip
-    """Keys ``[d, block]`` and values ``[block, d]`` of the tokens ``key``, where ``known``."""
-    pages = tl.load(table + key // page, mask=known, other=0).to(tl.int64)
-    at = pages * key_p + key % page * key_t
-    key_rows = tl.load(keys + at[None, :], mask=inside[:, None] & known[None, :], other=0.0)
-    at = pages * value_p + key % page * value_t
-    value_rows = tl.load(values + at[:, None], mask=known[:, None] & inside[None, :], other=0.0)
-    return key_rows, value_rows
-
-
-@jit()
-def _merge(lse, part, top, total, sums):  # type: ignore[no-untyped-def]
-    """The softmax so far, and attention over other keys."""
-    higher = tl.maximum(top, lse)
-    shift = tl.where(higher == float("-inf"), 0.0, higher)
-    fade, weight = tl.exp(top - shift), tl.exp(lse - shift)
-    sums = sums * fade[:, None] + part * weight[:, None]
-    return higher, total * fade + weight, sums
-
-
-@jit(*_VARYING)
-def _kernel(  # type: ignore[no-untyped-def]  # Triton gives annotations a meaning of its own
-    query, keys, values, out, parts, parts_lse, first, counts, prefixes, table, slots, mask,
-    scale, folded, splits,
-    query_t, query_h, out_t, out_h, key_p, key_h, key_t, key_d, value_p, value_h, value_t, value_d,
-    table_b, mask_s, mask_r,
-    groups: tl.constexpr, dim: tl.constexpr, block_dim: tl.constexpr, page: tl.constexpr,
-    block_rows: tl.constexpr, block_keys: tl.constexpr, masked: tl.constexpr, stage: tl.constexpr,
-    least: tl.constexpr,
-):  # fmt: skip
-    """Program ``(request, KV head, block of folded rows)``, or ``block x part``.
-
-    ``x_y`` is the stride of x along y.
-    """
-    request, kv_head = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    block, split = tl.program_id(2), 0
-    if stage == "parts":
-        block, split = block // splits, block % splits
-    count = tl.load(counts + request)
-    prefix = tl.load(prefixes + request)
-    place = block * block_rows + tl.arange(0, block_rows)
-    column = tl.arange(0, block_dim)
-    inside = column < dim
-    # Folded by the rows that there are: short trees take few programs, in a wide batch too.
-    head, row = kv_head * groups + place // tl.maximum(count, 1), place % tl.maximum(count, 1)
-    real = place < groups * count
-    some_row = block * block_rows < groups * count  # programs without rows read nothing
-    tile = real[:, None] & inside[None, :]
-    token = (tl.load(first + request) + row).to(tl.int64)
-    rows = tl.load(
-        query + (token * query_t + head * query_h)[:, None] + column[None, :], mask=tile, other=0.0
-    )
-    top = tl.full([block_rows], float("-inf"), tl.float32)
-    total = tl.zeros([block_rows], tl.float32)
-    sums = tl.zeros([block_rows, block_dim], tl.float32)
-    table += request * table_b
-    keys += kv_head * key_h + column[:, None] * key_d
-    values += kv_head * value_h + column[None, :] * value_d
-
-    share = tl.cdiv(tl.cdiv(prefix, splits), block_keys) * block_keys
-    share = tl.maximum(share, least)  # of this request: short ones have fewer parts
-    line = (request * tl.num_programs(1) + kv_head) * splits * folded + place  # of the first part
-    begin, end = 0, prefix
-    if masked:
-        end += count
-    if stage == "parts":
-        begin = split * share
-        end = tl.minimum(begin + share, prefix)
-    if stage == "rest":
-        begin = prefix
-        for part in tl.range(0, tl.where(some_row, tl.cdiv(prefix, share), 0), num_stages=3):
-            at = line + part * folded
-            lse = tl.load(parts_lse + at, mask=real, other=float("-inf"))
-            found = tl.load(parts + at[:, None] * dim + column[None, :], mask=tile, other=0.0)
-            top, total, sums = _merge(lse, found, top, total, sums)
-
-    if masked:
-        mask += tl.load(slots + request).to(tl.int64) * mask_s
-    for start in range(begin, tl.where(some_row, end, 0), block_keys):
-        key = start + tl.arange(0, block_keys)
-        known = key < end
-        key_rows, value_rows = _block(
-            keys, values, table, key, known, inside, key_p, key_t, value_p, value_t, page
-        )
-        visible = real[:, None] & known[None, :]
-        if masked:
-            other = key - prefix  # rows of the tree; all see what is in front of them
-            behind = visible & (other >= 0)[None, :]
-            seen = tl.load(mask + row[:, None] * mask_r + other[None, :], mask=behind, other=1)
-            visible &= seen != 0
-        top, total, sums = _fold(rows, key_rows, value_rows, visible, scale, top, total, sums)
-
-    total = tl.where(total > 0.0, total, 1.0)
-    result = sums / total[:, None]
-    if stage == "parts":
-        stored = place < tl.where(split * share < prefix, groups * count, 0)
-        at = line + split * folded
-        tl.store(parts_lse + at, top + tl.log(total), mask=stored)
-        tile = stored[:, None] & inside[None, :]
-        tl.store(parts + at[:, None] * dim + column[None, :], result, mask=tile)
-    else:
-        at = (token * out_t + head * out_h)[:, None] + column[None, :]
-        tl.store(out + at, result.to(out.dtype.element_ty), mask=tile)

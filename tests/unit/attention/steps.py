@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -184,6 +183,9 @@ def paged(step: Step, rows: PagedRows | None = None, **options: int) -> Tensor:
     return out.double().cpu()
 
 
-def random_trees(pick: random.Random, batch: int, nodes: Callable[[], int]) -> list[list[int]]:
-    """Any parent in front of a node may be its own."""
-    return [[pick.randrange(-1, node) for node in range(nodes())] for _ in range(batch)]
+def refill(step: Step, other: Step) -> None:
+    """The other step's numbers in this one's tensors, as an engine's next step comes."""
+    for old, new in ((step, other), (step.rows, other.rows)):
+        for name, part in vars(old).items():
+            if isinstance(part, Tensor):
+                part.copy_(getattr(new, name))

@@ -12,11 +12,11 @@ LEAST = 2.0
 """What an old mean still weighs when a new measurement comes; the first ones are averaged."""
 HALF_LIFE = 256
 """Steps in which what was measured loses half its weight."""
-KNOWN = 4.0
-"""From this weight on a mean is trusted: a measurement that is off by more is taken for one that
-is off by a factor of ``OUTLIER``, and may tell that the whole machine has changed its pace."""
+KNOWN, SURE = 4.0, 16.0
+"""Weights. A mean that is known is moved by no measurement as if it were off by more than a factor
+of ``OUTLIER``; one that is sure tells by its measurements that the machine has changed its pace."""
 OUTLIER = 1.5
-PACE_RATE = 0.1
+PACE_RATE = 0.3
 
 
 @dataclass
@@ -30,7 +30,7 @@ class _Bucket:
 
 
 class Curve:
-    """Seconds by size; sizes are gathered in half octaves, with straight lines between them.
+    """Seconds by size: means of a third of an octave each, with straight lines between them.
 
     What is not known is thought cheap, so that it is tried: below the least size time is
     proportional to it, above the greatest it goes on as it came.
@@ -41,7 +41,7 @@ class Curve:
         self._points: list[tuple[float, float]] = []
 
     def note(self, size: float, seconds: float, step: int) -> float:
-        """Take a measurement in; return by what factor it was off (1 for the first few).
+        """Take a measurement in; return by what factor it was off, 1 where the mean is not sure.
 
         Args:
             step: the number of this step, by which older measurements lose weight.
@@ -51,13 +51,17 @@ class Curve:
         faded = min(bucket.weight, MEMORY) * 0.5 ** ((step - bucket.step) / HALF_LIFE)
         known = faded >= KNOWN
         weight = max(faded, min(bucket.weight, LEAST))
-        most = math.log(OUTLIER) if known else math.inf
-        error = min(max(log - bucket.log_seconds, -most), most)
+        most = math.log(OUTLIER)
+        error = min(log - bucket.log_seconds, most)
+        if known:
+            error = max(error, -most)
+        elif error < -most:  # what was slow at first was none of its own
+            weight = 0.0
         bucket.log_seconds += error / (weight + 1)
         bucket.size += (size - bucket.size) / (weight + 1)
         bucket.weight, bucket.step = weight + 1, step
         self._points = sorted((b.size, math.exp(b.log_seconds)) for b in self._buckets.values())
-        return math.exp(error) if known else 1.0
+        return math.exp(error) if faded >= SURE else 1.0
 
     def seconds(self, size: float) -> float:
         """The time that a size takes, as far as it is known; 0 as long as nothing is."""

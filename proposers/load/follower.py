@@ -14,10 +14,13 @@ from .yields import Verified, Yields
 
 GAIN = 1.03
 """How much better another size must look before it is chosen, and any tree than none."""
-PROBE = 4
-"""Steps that a probe lasts: the first drafts after a pause cost more than those that follow."""
-FIRST_WAIT, LAST_WAIT = 32, 512
-"""Steps between probes: twice as many after each that has changed nothing."""
+HOLD = 4
+"""Steps that any other size is kept for, at least. (The first drafts after a pause cost more than
+those that follow, and are not measured.)"""
+PRICE = 0.01
+"""What trying other sizes may cost, as a share of all steps; the less one loses, the sooner it is
+tried, but not before ``REST`` steps."""
+REST = 32
 LONGING = 0.1
 """By how much of its rate a size is more wanted after each probe that was not of it."""
 STEPS = (12, 16, 24, 32, 48, 64, 96)
@@ -39,8 +42,7 @@ class LoadFollower:
         self.sizes = candidates(max_nodes)
         self.costs, self.yields = Costs(), Yields(max_nodes)
         self.chosen = max_nodes
-        self._wait, self._since = FIRST_WAIT, 0
-        self._probed, self._probe_left = 0, 0
+        self._holding, self._held, self._since = max_nodes, HOLD, 0
         self._waited = dict.fromkeys(self.sizes, 0)
 
     def rate(self, nodes: int, requests: int, drafted: int) -> float:
@@ -61,27 +63,35 @@ class LoadFollower:
         self.costs.step += 1
         if not drafted:
             return 0
-        if self._probe_left:
-            self._probe_left -= 1
-            return min(self._probed, most)
+        if self._held:
+            self._held -= 1
+            return min(self._holding, most)
         rates = {n: self.rate(n, requests, drafted) for n in self.sizes if n <= most}
         rates[0] *= GAIN
         best = max(rates, key=lambda n: rates[n])
         if rates[best] > GAIN * rates.get(self.chosen, 0.0):
-            self.chosen, self._wait, self._since = best, FIRST_WAIT, 0
+            self.chosen = best
+            return self._hold(best)
         self._since += 1
-        if self._since > self._wait:
-            return self._probe(rates)
+        other, loss = self._other(rates)
+        if self._since > max(REST, HOLD * loss / PRICE):
+            self._waited = {n: waited + 1 for n, waited in self._waited.items()}
+            return self._hold(other)
         return self.chosen
 
-    def _probe(self, rates: dict[int, float]) -> int:
-        """Begin to try another size: one that looks good, or was not tried for long."""
-        self._wait, self._since = min(2 * self._wait, LAST_WAIT), 0
-        self._waited = {n: self._waited[n] + 1 for n in self.sizes}
-        others = {n: rates[n] * (1 + LONGING * self._waited[n]) for n in rates if n != self.chosen}
-        self._probed = max(others, key=lambda n: others[n]) if others else self.chosen
-        self._waited[self._probed], self._probe_left = 0, PROBE - 1
-        return self._probed
+    def _hold(self, nodes: int) -> int:
+        """Keep to a size for the next steps, for one measurement is none."""
+        self._holding, self._held, self._since = nodes, HOLD - 1, 0
+        self._waited[nodes] = 0
+        return nodes
+
+    def _other(self, rates: dict[int, float]) -> tuple[int, float]:
+        """Another size to try, one that looks good or was not tried for long; by what share a step
+        of it takes longer for its tokens than one of the chosen size."""
+        wanted = {n: rate * (1 + LONGING * self._waited[n]) for n, rate in rates.items()}
+        wanted[self.chosen] = 0.0
+        other = max(wanted, key=lambda n: wanted[n])
+        return other, rates[self.chosen] / max(rates[other], 1e-9) - 1
 
     def stepped(self, rows: int, seconds: float) -> None:
         """A step without prefill took so long, drafting apart."""

@@ -1,4 +1,4 @@
-"""Two engines behind one address: each drafts for its own requests, and `eval` sums what they count.
+"""Two engines behind one address: each drafts for its requests, and `eval` sums what they count.
 
 With ``LONGSPEC_DATA_PARALLEL=1``: beside the plain server that it is compared with, it takes 11 GB.
 """

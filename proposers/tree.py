@@ -186,6 +186,20 @@ def prune(
     return _chosen(trees, likeliest(trees, budgets, min_log_prob), width)
 
 
+def main_path(trees: DraftTrees) -> Tensor:
+    """``[B, N]`` bool: the nodes of one path, that from the root on to the likeliest child."""
+    keep = torch.zeros_like(trees.parents, dtype=torch.bool)
+    valid, at = trees.valid(), trees.sizes.new_full((trees.batch_size, 1), -1)
+    for _ in range(trees.levels):
+        children = (trees.parents == at) & valid
+        scores = trees.log_probs.masked_fill(~children, float("-inf"))
+        best = scores.argmax(1, keepdim=True)
+        found = children.gather(1, best)
+        keep.scatter_(1, best, found | keep.gather(1, best))
+        at = torch.where(found, best, trees.max_nodes)  # no node's parent
+    return keep
+
+
 def likeliest(trees: DraftTrees, budgets: Tensor, min_log_prob: float = float("-inf")) -> Tensor:
     """``[B, N]`` bool: the nodes that :func:`prune` keeps."""
     scores = _scores(trees)

@@ -14,7 +14,6 @@ from ..options import FOLLOW, LongSpecOptions
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.engine.arg_utils import EngineArgs
-    from vllm.sampling_params import SamplingParams
 
     from .runners import Runner
 
@@ -179,31 +178,3 @@ def target_shape(config: VllmConfig) -> TargetShape:
         head_dim=model.get_head_size(),
         max_position_embeddings=text.max_position_embeddings,
     )
-
-
-def draftable(params: SamplingParams | None) -> bool:
-    """Whether a request's tree can be verified with its sampling parameters.
-
-    Left undrafted, and so exactly as in stock vLLM, are requests whose next distribution depends on
-    the tokens emitted so far by a rule that lives in per-request engine state: penalties, bad
-    words, minimum lengths, allowed tokens, thinking budgets, grammars. Temperature, top-k, top-p
-    and seeds work beside trees. (Min-p and logit bias: vLLM itself refuses such requests,
-    with a message, whenever any speculative method is on.)
-    """
-    if params is None:
-        return False
-    neutral = (
-        params.frequency_penalty == 0
-        and params.presence_penalty == 0
-        and params.repetition_penalty == 1
-        and not params.min_tokens
-    )
-    stateful = (
-        "structured_outputs",
-        "bad_words",
-        "allowed_token_ids",
-        "thinking_token_budget",
-        "logprob_token_ids",
-        "extra_args",
-    )
-    return neutral and not any(getattr(params, name, None) for name in stateful)

@@ -58,16 +58,29 @@ def test_seeded_sampling_is_the_same_token_for_token(
         assert left.logprobs == pytest.approx(right.logprobs, abs=2e-3)
 
 
+NESTED = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "inner": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
+    },
+    "required": ["name", "inner"],
+}
 FEATURES: dict[str, dict[str, Any]] = {
     "none": {},
     "presence and repetition penalty": {"presence_penalty": 1.0, "repetition_penalty": 1.2},
+    "Qwen2.5's repetition penalty": {"repetition_penalty": 1.05},
     "frequency penalty": {"frequency_penalty": 0.7},
+    "seeded, with a penalty": {"repetition_penalty": 1.3, "temperature": 0.7, "seed": 5},
     "min_tokens": {"min_tokens": 20},
     "bad_words": {"bad_words": ["the", "and"]},
     "allowed_token_ids": {"allowed_token_ids": list(range(200, 4000))},
-    "structured_outputs": {"structured_outputs": {"regex": "[a-z ]{20,40}"}},
+    "regex": {"structured_outputs": {"regex": "[a-z ]{20,40}"}},
+    "choice": {"structured_outputs": {"choice": ["yes, certainly", "no, never"]}},
+    "JSON schema": {"structured_outputs": {"json": NESTED}},
     "logprobs": {"logprobs": 5},
 }
+RULES = [name for name in FEATURES if name not in ("none", "logprobs", "choice")]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +91,7 @@ def mixed(
     jobs = [(prompt, feature) for feature in FEATURES for prompt in prompts[:2]]
 
     def answer(client: Client, job: tuple[str, str]) -> Completion:
-        return client.complete(job[0], max_tokens=24, temperature=0, **FEATURES[job[1]])
+        return client.complete(job[0], **{"max_tokens": 24, "temperature": 0, **FEATURES[job[1]]})
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         left, right = (list(pool.map(partial(answer, c), jobs)) for c in (plain[0], trees))
@@ -95,3 +108,16 @@ def test_per_request_features_in_a_mixed_batch(
     assert tokens(left) == tokens(right)
     for a, b in zip(left, right, strict=True):
         assert a.logprobs == pytest.approx(b.logprobs, abs=2e-3)
+
+
+@pytest.mark.parametrize("feature", RULES)
+def test_requests_with_rules_of_their_own_are_drafted(
+    trees: Client, prompts: list[str], feature: str
+) -> None:
+    before = accepted(trees)
+    asked = {"max_tokens": 24, "temperature": 0, **FEATURES[feature]}
+    found = trees.complete_all(prompts[:2], 2, **asked)
+    generated = sum(len(completion.tokens) for completion in found)
+    share = (accepted(trees) - before) / generated
+    print(f"{feature}: AL effective {1 / (1 - share):.2f} over {generated} tokens")
+    assert share > 0.05

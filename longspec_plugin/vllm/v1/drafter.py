@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from proposers.base import DraftContext, TargetKV
-from proposers.tree import DraftTrees
+from proposers.tree import DraftTrees, main_path, select
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
-from ..gates import draftable
 from ..target import target_model
+from ..ways import Way
 from .load import TreeSizes
 from .slots import Slots
 
@@ -29,7 +29,7 @@ class TreeDrafter:
         self.max_tokens = vllm_config.scheduler_config.max_num_batched_tokens
         self.sizes = TreeSizes(options, self.proposer.max_nodes)
         self.slots = Slots()
-        self._draftable: dict[str, bool] = {}
+        self._ways: dict[str, Way] = {}
 
     def load_model(self, model: Any) -> None:
         """Hand the target's weights to the proposer."""
@@ -48,7 +48,7 @@ class TreeDrafter:
         rows = [
             row
             for row, request in enumerate(requests)
-            if sampled[row] and self.allows(request, runner) and self._room(row, runner) > 0
+            if sampled[row] and self.way(request, runner).drafted and self._room(row, runner) > 0
         ]
         share = max(self.max_tokens // max(len(requests), 1) - 1, 1)
         return rows if self.sizes.choose(len(requests), len(rows), share) else []
@@ -91,20 +91,29 @@ class TreeDrafter:
             trees = self.proposer.propose(context)
             if self.proposer.host:
                 trees = self.shard.agreed(trees, self.proposer.max_nodes)
-            return trees.truncated(context.budgets)
+            chained = [self.way(name, runner).chained for name in names]
+            return in_chains(trees.truncated(context.budgets), chained)
 
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""
         self.slots.give_back(request_ids)
         for request in request_ids:
-            self._draftable.pop(request, None)
+            self._ways.pop(request, None)
 
-    def allows(self, request: str, runner: Any) -> bool:
-        """Whether this request's sampling parameters allow trees."""
-        if request not in self._draftable:
-            self._draftable[request] = draftable(runner.requests[request].sampling_params)
-        return self._draftable[request]
+    def way(self, request: str, runner: Any) -> Way:
+        """How this request may be drafted."""
+        if request not in self._ways:
+            self._ways[request] = Way.of(runner.requests[request].sampling_params)
+        return self._ways[request]
 
     def _room(self, row: int, runner: Any) -> int:
         """Nodes that fit between the root and the model's length limit (a bonus token follows)."""
         return int(runner.max_model_len - 1 - runner.input_batch.num_tokens_no_spec[row])
+
+
+def in_chains(trees: DraftTrees, chained: Sequence[bool]) -> DraftTrees:
+    """The main path alone of the trees that are to be ``chained``."""
+    if not any(chained):
+        return trees
+    keep = trees.valid() & (main_path(trees) | ~torch.tensor(chained)[:, None])
+    return select(trees, keep)

@@ -95,7 +95,13 @@ class TreeRunner(_Runner):
             counts = spec_decode_metadata.cu_num_sampled_tokens
             first_rows = torch.cat([counts.new_zeros(1), counts[:-1]]).long()
             walk, output = verify(
-                trees, logits, first_rows, self.sampler, batch.sampling_metadata, self._plain()
+                trees,
+                logits,
+                first_rows,
+                self.sampler,
+                batch.sampling_metadata,
+                batch.req_output_token_ids[: batch.num_reqs],
+                self._plain(),
             )
             self.last_logit_rows = first_rows + walk.last_rows()
             flat_rows = spec_decode_metadata.logits_indices.long()
@@ -129,8 +135,7 @@ class TreeRunner(_Runner):
         return bool(
             metadata.all_greedy
             and metadata.max_num_logprobs is None
-            and metadata.no_penalties
-            and all(self.drafter.allows(request, self) for request in self.input_batch.req_ids)
+            and all(self.drafter.way(request, self).bare for request in self.input_batch.req_ids)
         )
 
     def _move_accepted(self, rows: Tensor, first_rows: Tensor, flat_rows: Tensor) -> None:

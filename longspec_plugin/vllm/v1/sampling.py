@@ -2,11 +2,15 @@
 
 Drawing level by level, one row a request, keeps the request's own parameters, its generator and its
 logits processors in their places: a seeded request draws exactly the numbers that it would draw
-without speculation, so its output is the same token for token.
+without speculation, so its output is the same token for token. Rules that run along the text
+(penalties, bad words, minimum lengths, thinking budgets) read it where the engine keeps it, and
+meanwhile it is longer by what has been accepted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +21,18 @@ from vllm.v1.outputs import LogprobsTensors, SamplerOutput
 from proposers.acceptance import Walk, greedy_walk, walk
 from proposers.tree import DraftTrees
 
+Texts = Sequence[list[int] | None]
+"""Each request's answer so far, the very lists that the engine's rules look at."""
+
 
 def verify(
-    trees: DraftTrees, logits: Tensor, first_rows: Tensor, sampler: Any, metadata: Any, plain: bool
+    trees: DraftTrees,
+    logits: Tensor,
+    first_rows: Tensor,
+    sampler: Any,
+    metadata: Any,
+    texts: Texts,
+    plain: bool,
 ) -> tuple[Walk, SamplerOutput]:
     """Accept a path of each tree.
 
@@ -29,6 +42,7 @@ def verify(
         first_rows: ``[B]`` where each request's rows begin.
         sampler: vLLM's sampler.
         metadata: vLLM's sampling metadata, one entry per request.
+        texts: of the requests of the batch; they come back as they were.
         plain: True if every request of the batch is greedy and wants nothing else.
 
     Returns:
@@ -40,30 +54,48 @@ def verify(
         rows = (first_rows[:, None] + columns).clamp(max=logits.shape[0] - 1)
         accepted = greedy_walk(trees, best[rows])
         return accepted, SamplerOutput(accepted.tokens.int(), None)
-    draws = _Draws(logits, first_rows, sampler, metadata)
-    accepted = walk(trees, draws)
+    draws = _Draws(logits, first_rows, sampler, metadata, texts)
+    with texts_kept(texts):
+        accepted = walk(trees, draws)
     return accepted, SamplerOutput(
         accepted.tokens.int(), draws.stacked_logprobs(accepted.tokens.shape[1])
     )
 
 
+@contextmanager
+def texts_kept(texts: Texts) -> Iterator[None]:
+    """Cut the texts to their present lengths at the end."""
+    lengths = [len(text or ()) for text in texts]
+    try:
+        yield
+    finally:
+        for text, length in zip(texts, lengths, strict=True):
+            if text is not None:
+                del text[length:]
+
+
 class _Draws:
     """Draws of one step; keeps the log-probabilities along the way."""
 
-    def __init__(self, logits: Tensor, first_rows: Tensor, sampler: Any, metadata: Any) -> None:
-        self.logits = logits
+    def __init__(
+        self, logits: Tensor, first_rows: Tensor, sampler: Any, metadata: Any, texts: Texts
+    ) -> None:
+        self.logits, self.texts = logits, texts
         self.first_rows = first_rows
         self.sampler = sampler
         if metadata.max_num_logprobs == -1:  # all of them: in the sampler's sorted form
             metadata = replace(metadata, max_num_logprobs=logits.shape[1])
-        self.metadata = metadata
+        self.metadata = replace(metadata, spec_token_ids=None)  # what is accepted is in the texts
         self.logprobs: list[LogprobsTensors] = []
+        self.drawn: list[int] = []
 
     def __call__(self, rows: Tensor, active: Tensor, depth: int) -> Tensor:
         metadata = self.metadata
-        if depth and metadata.generators:  # a finished walk must not consume random numbers
-            running = set(active.nonzero().flatten().tolist())
-            seeded = {i: g for i, g in metadata.generators.items() if i in running}
+        if depth:
+            running = active.nonzero().flatten().tolist()
+            self.lengthen(running)
+            # a finished walk must not consume random numbers
+            seeded = {i: g for i, g in metadata.generators.items() if i in set(running)}
             metadata = replace(metadata, generators=seeded)
         # indexing copies: the sampler works in place
         output = self.sampler(
@@ -71,7 +103,18 @@ class _Draws:
         )
         if output.logprobs_tensors is not None:
             self.logprobs.append(output.logprobs_tensors)
-        return output.sampled_token_ids.flatten().long()
+        tokens: Tensor = output.sampled_token_ids.flatten().long()
+        self.drawn = tokens.tolist()
+        return tokens
+
+    def lengthen(self, running: Sequence[int]) -> None:
+        """The requests that go on have accepted what was drawn last."""
+        for request in running:
+            text = self.texts[request]
+            if text is not None:
+                text.append(self.drawn[request])
+        for processor in self.metadata.logitsprocs.all:
+            processor.update_state(None)  # no request has come or gone
 
     def stacked_logprobs(self, width: int) -> LogprobsTensors | None:
         """``[B * width, K]``, in the order of the flattened tokens; unvisited levels repeat."""

@@ -11,8 +11,9 @@ from torch import Tensor
 from vllm.v1.worker.gpu.spec_decode.speculator import BaseSpeculator
 
 from proposers.base import DraftContext, Proposer, TargetModel
-from proposers.tree import DraftTrees
+from proposers.tree import DraftTrees, main_path, select
 
+from ..ways import Way
 from .attention import Kind
 from .graphs import DraftGraphs, draft_sizes
 from .timing import Timing
@@ -30,6 +31,7 @@ class TreeSpeculator(BaseSpeculator):
     Attributes:
         last_logit_rows: ``[B]`` among the rows of this step that have logits, each request's last
             accepted one; None where nothing was drafted.
+        in_chains: ``[slots]`` bool on the host, requests whose drafts are chains.
         missed: ``[slots]`` bool on the host, requests that grew without being drafted for: what a
             proposer keeps of them is out of date.
     """
@@ -46,7 +48,8 @@ class TreeSpeculator(BaseSpeculator):
         nodes, levels = proposer.max_nodes, proposer.max_depth
         self.topology = TreeTopology(requests + 1, nodes, levels, device)
         self.spare = requests
-        self.draftable = torch.zeros(requests, dtype=torch.bool, device=device)
+        self.draftable, self.chained = torch.zeros(2, requests + 1, dtype=torch.bool, device=device)
+        self.in_chains = np.zeros(requests, dtype=bool)
         self.slots, self.rows, self.lengths, self.num_new, self.budgets = torch.zeros(
             5, requests, dtype=torch.int64, device=device
         )
@@ -56,6 +59,7 @@ class TreeSpeculator(BaseSpeculator):
         self.last_logit_rows: Tensor | None = None
         self.sizes: list[int] = []
         self.graphs = DraftGraphs(self.draft_first)
+        self.chain_graphs = DraftGraphs(self.draft_chains)
 
     def bind(self, target: TargetModel, last_layer: Any, kind: Kind) -> None:
         """Hand over the target's weights; ``last_layer`` is vLLM's, its cache follows later."""
@@ -73,16 +77,20 @@ class TreeSpeculator(BaseSpeculator):
         """Note for which batches drafting is captured; graphs of an earlier cache are dropped."""
         captured = cudagraph_mode and not self.proposer.host
         self.sizes = draft_sizes(len(self.slots)) if captured else []
-        self.graphs.capture(())
+        for graphs in (self.graphs, self.chain_graphs):
+            graphs.capture(())
 
     def capture(self) -> None:
         """Capture drafting, after the target's own graphs."""
         self.clear(0)
-        self.graphs.capture(self.sizes)
+        for graphs in (self.graphs, self.chain_graphs):
+            graphs.capture(self.sizes)
 
-    def admit(self, slot: int, drafted: bool) -> None:
-        """A request takes a slot; whether it may be drafted."""
-        self.draftable[slot] = drafted
+    def admit(self, slot: int, way: Way) -> None:
+        """A request takes a slot. Where its rules run along the text its drafts are a chain:
+        vLLM's kernels take the rows before a row for the tokens before it."""
+        self.draftable[slot] = way.drafted
+        self.chained[slot] = self.in_chains[slot] = way.chained or not way.bare
         self.missed[slot] = False
 
     def propose(
@@ -112,7 +120,8 @@ class TreeSpeculator(BaseSpeculator):
             self.stage(input_batch, last_hidden_states, num_sampled, num_speculative_tokens)
             if fresh := self.out_of_date(input_batch):
                 self.proposer.start(self.context(count).part(fresh))
-            self.graphs.run(count)
+            chains = self.in_chains[input_batch.idx_mapping_np].any()
+            (self.chain_graphs if chains else self.graphs).run(count)
         return self.drafts[:count]
 
     def pause(self, input_batch: Any) -> Tensor:
@@ -186,12 +195,19 @@ class TreeSpeculator(BaseSpeculator):
         """Draft for the first ``count`` requests of the buffers."""
         self.draft(self.context(count))
 
-    def draft(self, context: DraftContext) -> None:
+    def draft_chains(self, count: int) -> None:
+        """The same where some requests' drafts are chains."""
+        self.draft(self.context(count), chains=True)
+
+    def draft(self, context: DraftContext, chains: bool = False) -> None:
         """From the buffers to ``drafts`` and the topology; reads nothing back."""
         trees = self.proposer.propose(context)
         if self.proposer.host:
             trees = self.shard.agreed(trees, self.topology.nodes)
         trees = trees.truncated(context.budgets)
+        if chains:
+            keep = trees.valid() & (main_path(trees) | ~self.chained[context.slots, None])
+            trees = select(trees, keep, trees.max_nodes)
         self.topology.write(context.slots, trees)
         self.keep(trees)
 

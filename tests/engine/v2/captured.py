@@ -38,7 +38,8 @@ class Captured:
         config = self.vllm_config.compilation_config
         config.cudagraph_mode = CUDAGraphMode.FULL_DECODE_ONLY
         config.cudagraph_capture_sizes, config.max_cudagraph_capture_size = SIZES, SIZES[-1]
-        self.speculator.graphs.record = lambda region: record(region).replay
+        for graphs in (self.speculator.graphs, self.speculator.chain_graphs):
+            graphs.record = lambda region: record(region).replay
         with patch.object(cudagraph_utils.current_platform, "get_global_graph_pool", object):
             super().initialize_kv_cache(*args, **kwargs)  # type: ignore[misc]
 

@@ -56,8 +56,10 @@ RULES: list[dict[str, Any]] = [
     {"structured_outputs": {"regex": "(w1|w2|w3)( (w4|w5|w6)){3}"}, "ignore_eos": False},
     {"logprobs": 2},
 ]
-"""What a request may ask for beside greedy answers; those whose rules run along the text are not
-drafted. (Min-p and logit bias vLLM itself refuses beside any speculative method.)"""
+"""What a request may ask for beside greedy answers. (Min-p and logit bias vLLM itself refuses
+beside any speculative method.)"""
+RULED = [rule for rule in RULES if rule and "logprobs" not in rule]
+"""Rules that run along the text: drafts are chains."""
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +78,7 @@ def cases(prompts: list[list[int]]) -> list[Case]:
         seeded(prompts),
         Case("top-k, top-p", few, [{**SHORT, **kinds, "seed": i} for i in range(4)]),
         Case("rules", prompts[: len(RULES)], [{**SHORT, **rule} for rule in RULES]),
+        Case("only rules", prompts[: len(RULED)], [{**SHORT, **rule} for rule in RULED]),
         Case("n and prompt logprobs", few[:2], [{**SHORT, "n": 2, "temperature": 0.7, "seed": 5},
                                                 {**SHORT, "prompt_logprobs": 2, "logprobs": 2}]),
         Case(LIMIT, long, [{**GREEDY, "max_tokens": 100}] * 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .bed import Answered
-from .conftest import COUNT, ENDING, LIMIT, LONG, ON_GPU, RULES, cases
+from .conftest import COUNT, ENDING, LIMIT, LONG, ON_GPU, cases
 
 pytestmark = pytest.mark.engine
 Results = dict[str, Answered]
@@ -38,11 +38,11 @@ def test_greedy_answers_with_drafts_accepted(answered: Results, engine: str) -> 
     assert 1 + accepted / drafts > 1.5
 
 
-def test_rules_along_the_text_leave_requests_undrafted_beside_drafted_ones(
-    answered: Results,
-) -> None:
-    assert len(answered["glide/rules"].tokens) == len(RULES)
-    assert answered["glide/rules"].counters["spec_decode_num_accepted_tokens"] > 0
+def test_requests_with_rules_along_the_text_are_drafted(answered: Results) -> None:
+    found = answered["glide/only rules"].counters
+    accepted, drafts = (found[f"spec_decode_num_{n}"] for n in ("accepted_tokens", "drafts"))
+    print(f"rules: AL {1 + accepted / drafts:.2f} over {drafts:.0f} steps")
+    assert accepted > drafts / 4
 
 
 def test_preemptions_and_chunked_prefill(answered: Results) -> None:

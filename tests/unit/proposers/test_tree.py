@@ -14,6 +14,7 @@ from proposers.tree import (
     chains,
     from_parents,
     likeliest,
+    main_path,
     prune,
     row_positions,
     select,
@@ -92,6 +93,19 @@ def test_any_prefix_is_a_tree(trees: DraftTrees, data: st.DataObject) -> None:
     for b, size in enumerate(sizes.tolist()):
         rows = mask[b, : size + 1]
         assert not rows[:, size + 1 :].any()  # nothing outside the prefix is needed
+
+
+@given(tree_batches())
+def test_the_main_path_goes_on_to_the_likeliest_child(trees: DraftTrees) -> None:
+    kept = select(trees, main_path(trees))
+    for b, size in enumerate(trees.sizes.tolist()):
+        scores, parents = trees.log_probs[b, :size].tolist(), trees.parents[b, :size].tolist()
+        expected, at = [], -1
+        while children := [i for i, parent in enumerate(parents) if parent == at]:
+            at = max(children, key=lambda i: scores[i])
+            expected.append(int(trees.tokens[b, at]))
+        assert kept.token_lists()[b] == expected
+        assert kept.parents[b, : len(expected)].tolist() == list(range(-1, len(expected) - 1))
 
 
 @given(tree_batches())

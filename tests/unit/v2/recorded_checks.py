@@ -190,7 +190,7 @@ def drafted(made: Any, slots: list[int]) -> list[Tensor]:
 def test_drafting_in_graphs(kind: str, tmp_path: Path) -> None:
     """Captured for four requests before there were any, replayed for three."""
     made, other = (speculator(kind, tmp_path) for _ in range(2))
-    made.graphs.record = lambda region: record(region).replay
+    made.graphs.record = made.chain_graphs.record = lambda region: record(region).replay
     made.sizes = [1, 4]
     made.capture()
     lengths, nodes = made.runner.req_states.total_len.gpu, made.topology.nodes

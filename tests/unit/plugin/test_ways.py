@@ -20,7 +20,12 @@ GRAMMAR = StructuredOutputsParams(regex="a+")
     ("params", "drafted", "chained", "bare"),
     [
         ({}, True, False, True),
-        ({"temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 3, "logprobs": 2}, True, False, True),
+        (
+            {"temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 3, "logprobs": 2},
+            True,
+            False,
+            True,
+        ),
         ({"repetition_penalty": 1.05}, True, False, False),
         ({"frequency_penalty": -0.5}, True, False, False),
         ({"presence_penalty": 1.0}, True, False, False),

@@ -162,6 +162,12 @@ class Proposer:
     def check_target(self, shape: TargetShape) -> None:
         """Raise ValueError, in one line, if this draft does not fit the target."""
 
+    @property
+    def borrows(self) -> bool:
+        """Whether :meth:`bind` is of the proposer's own: it takes the target's weights. For others
+        any target will do, and it is never called."""
+        return type(self).bind is not Proposer.bind
+
     def bind(self, target: TargetModel, requests: int = 1) -> None:
         """Take the target's weights; called once, before all below.
 

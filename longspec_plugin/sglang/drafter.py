@@ -25,7 +25,8 @@ class TreeDrafter:
         self.runner = runner
         self.max_length = int(runner.model_config.context_len)
         self.hidden: Tensor | None = None
-        proposer.bind(target_model(runner.model, runner.model_config))
+        if proposer.borrows:
+            proposer.bind(target_model(runner.model, runner.model_config))
 
     @cached_property
     def history(self) -> TokenHistory:

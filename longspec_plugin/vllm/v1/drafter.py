@@ -13,7 +13,7 @@ from proposers.tree import DraftTrees, main_path, select
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
-from ..target import target_model
+from ..target import shard, target_model
 from ..ways import Way
 from .load import TreeSizes
 from .slots import Slots
@@ -33,9 +33,10 @@ class TreeDrafter:
 
     def load_model(self, model: Any) -> None:
         """Hand the target's weights to the proposer."""
-        target = target_model(model, self.config)
-        self.shard = target.shard
-        self.proposer.bind(target, self.config.scheduler_config.max_num_seqs)
+        self.shard = shard()
+        if self.proposer.borrows:
+            requests = self.config.scheduler_config.max_num_seqs
+            self.proposer.bind(target_model(model, self.config), requests)
 
     def propose(self, *args: Any, **kwargs: Any) -> list[list[int]]:
         """Never called: the runner overrides the step that would call it."""

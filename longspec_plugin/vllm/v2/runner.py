@@ -54,7 +54,7 @@ class TreeRunner(_Runner):
             self.sampler, self.speculative_config, self.device
         )
         self.rejection_sampler.attach(self, topology, kind.views)
-        self.speculator.bind(target_model(self.model, self.vllm_config), layer, kind)
+        self.speculator.bind(lambda: target_model(self.model, self.vllm_config), layer, kind)
 
     def initialize_kv_cache(self, *args: Any, **kwargs: Any) -> None:
         super().initialize_kv_cache(*args, **kwargs)

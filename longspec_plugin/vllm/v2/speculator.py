@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from vllm.v1.worker.gpu.spec_decode.speculator import BaseSpeculator
 from proposers.base import DraftContext, Proposer, TargetModel
 from proposers.tree import DraftTrees, main_path, select
 
+from ..target import shard
 from ..ways import Way
 from .attention import Kind
 from .graphs import DraftGraphs, draft_sizes
@@ -61,12 +63,15 @@ class TreeSpeculator(BaseSpeculator):
         self.graphs = DraftGraphs(self.draft_first)
         self.chain_graphs = DraftGraphs(self.draft_chains)
 
-    def bind(self, target: TargetModel, last_layer: Any, kind: Kind) -> None:
-        """Hand over the target's weights; ``last_layer`` is vLLM's, its cache follows later."""
-        self.last_layer, self.kind, self.shard = last_layer, kind, target.shard
-        requests = len(self.slots)
-        self.hidden = target.embedding.new_zeros(requests, target.shape.hidden_size)
-        self.proposer.bind(target, requests + 1)
+    def bind(self, target: Callable[[], TargetModel], last_layer: Any, kind: Kind) -> None:
+        """Hand over the target's weights to whoever borrows them; ``last_layer`` is vLLM's, its
+        cache follows later."""
+        self.last_layer, self.kind, self.shard = last_layer, kind, shard()
+        requests, model = len(self.slots), self.runner.vllm_config.model_config
+        self.hidden = torch.zeros(requests, model.get_hidden_size(), dtype=model.dtype)
+        self.hidden = self.hidden.to(self.runner.device)
+        if self.proposer.borrows:
+            self.proposer.bind(target(), requests + 1)
         kept, shapes = self.proposer.held(), self.topology.held() + self.hidden.nbytes
         logger.info(
             "longspec: room for %d requests: %.1f MiB of what drafting keeps, %.1f MiB of trees",

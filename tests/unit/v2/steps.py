@@ -42,11 +42,13 @@ def runner() -> Any:
     tables = torch.zeros(SLOTS, LENGTH // PAGE, dtype=torch.int32)
     blocks = SimpleNamespace(input_block_tables=[tables])
     device = torch.device("cpu")
+    model = SimpleNamespace(get_hidden_size=lambda: HIDDEN, dtype=torch.float32)
     return SimpleNamespace(
         max_num_reqs=SLOTS,
         max_model_len=LENGTH,
         device=device,
         timing=Timing(device, None),
+        vllm_config=SimpleNamespace(model_config=model),
         req_states=states,
         block_tables=blocks,
     )
@@ -57,7 +59,7 @@ def speculator(kind: str, folder: Path) -> TreeSpeculator:
     generator = torch.Generator().manual_seed(5)
     cache = torch.randn(PAGES, KV_HEADS, PAGE, 2 * DIM, generator=generator)
     impl = SimpleNamespace(scale=DIM**-0.5, num_heads=HEADS)
-    made.bind(tiny_target(), SimpleNamespace(kv_cache=cache, impl=impl), KIND)
+    made.bind(tiny_target, SimpleNamespace(kv_cache=cache, impl=impl), KIND)
     made.draftable.fill_(True)
     return made
 

@@ -15,6 +15,7 @@ TREE = [4, 4, 2, 1]
 # What continuous integration has time for; the published figures are of 24 prompts and 128 tokens.
 COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 8))
 TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 48))
+collect_ignore = [] if os.environ.get("LONGSPEC_DATA_PARALLEL") else ["test_data_parallel.py"]
 
 
 @pytest.fixture(scope="session")

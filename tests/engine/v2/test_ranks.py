@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,11 +30,22 @@ def test_model_runner_v2(answered: dict[str, Answered]) -> None:
 
 
 @pytest.mark.skipif(ON_GPU, reason="a GPU is never served with Model Runner V1")
-def test_model_runner_v1(tiny: Tiny, tmp_path: Path) -> None:
-    """With lookups in the trees as well."""
-    trees = {"method": "longspec", "model": str(tiny.draft), "proposer": "glide_lookup"}
-    arguments = {"plain": {}, "one": (one := {"speculative_config": trees}), "two": one | RANKS}
+def test_model_runner_v1(tiny: Tiny, answered: dict[str, Answered], tmp_path: Path) -> None:
+    """With lookups in the trees; and trees from Python that are not the same on all ranks."""
+    known = tmp_path / "answers.json"
+    known.write_text(json.dumps([*zip(tiny.prompts, answered["plain/greedy"].tokens, strict=True)]))
+    python = {"proposer": "tests.engine.v2.differing:DifferingTrees", "answers": str(known)}
+    one = with_trees({"model": str(tiny.draft), "proposer": "glide_lookup"})
+    differing = with_trees(python) | RANKS
+    arguments = {"plain": {}, "one": one, "two": one | RANKS, "differing": differing}
     cases = [mixed(tiny.prompts)]
     engines = [Engine(name, str(tiny.target), cases, more) for name, more in arguments.items()]
     found = run(tmp_path, engines, v2=False)
-    check(*(found[f"{name}/{MIXED}"] for name in arguments))
+    check(*(found[f"{name}/{MIXED}"] for name in ("plain", "one", "two")))
+    last = found[f"differing/{MIXED}"]
+    assert last.tokens == found[f"plain/{MIXED}"].tokens
+    assert last.counters[COUNTERS[1]] > 20
+
+
+def with_trees(config: dict[str, Any]) -> dict[str, Any]:
+    return {"speculative_config": {"method": "longspec", **config}}

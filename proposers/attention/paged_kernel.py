@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from ..kernels import jit, tl
+from .online_softmax import fold, merge
 
 _VARYING = (
     *("width", "folded", "splits", "table_b", "mask_s", "mask_r"),
     *("query_t", "query_h", "out_t", "out_h"),
 )
-
-
-@jit()
-def _fold(rows, key_rows, value_rows, visible, scale, top, total, sums):  # type: ignore[no-untyped-def]
-    """The softmax so far (largest score, sum of weights, weighted values), and a block of keys."""
-    scores = tl.dot(rows, key_rows, input_precision="ieee") * scale
-    scores = tl.where(visible, scores, float("-inf"))
-    higher = tl.maximum(top, tl.max(scores, 1))
-    shift = tl.where(higher == float("-inf"), 0.0, higher)  # -inf - -inf is no number
-    fade = tl.exp(top - shift)
-    weights = tl.exp(scores - shift[:, None])
-    total = total * fade + tl.sum(weights, 1)
-    weights = weights.to(value_rows.dtype)
-    sums = tl.dot(weights, value_rows, sums * fade[:, None], input_precision="ieee")
-    return higher, total, sums
 
 
 @jit()
@@ -36,16 +22,6 @@ def _block(  # type: ignore[no-untyped-def]
     at = pages * value_p + key % page * value_t
     value_rows = tl.load(values + at[:, None], mask=known[:, None] & inside[None, :], other=0.0)
     return key_rows, value_rows
-
-
-@jit()
-def _merge(lse, part, top, total, sums):  # type: ignore[no-untyped-def]
-    """The softmax so far, and attention over other keys."""
-    higher = tl.maximum(top, lse)
-    shift = tl.where(higher == float("-inf"), 0.0, higher)
-    fade, weight = tl.exp(top - shift), tl.exp(lse - shift)
-    sums = sums * fade[:, None] + part * weight[:, None]
-    return higher, total * fade + weight, sums
 
 
 @jit(*_VARYING)
@@ -102,7 +78,7 @@ def kernel(  # type: ignore[no-untyped-def]  # Triton gives annotations a meanin
             at = line + part * folded
             lse = tl.load(parts_lse + at, mask=real, other=float("-inf"))
             found = tl.load(parts + at[:, None] * dim + column[None, :], mask=tile, other=0.0)
-            top, total, sums = _merge(lse, found, top, total, sums)
+            top, total, sums = merge(lse, found, top, total, sums)
 
     if masked:
         mask += tl.load(slots + request).to(tl.int64) * mask_s
@@ -118,7 +94,7 @@ def kernel(  # type: ignore[no-untyped-def]  # Triton gives annotations a meanin
             behind = visible & (other >= 0)[None, :]
             seen = tl.load(mask + row[:, None] * mask_r + other[None, :], mask=behind, other=1)
             visible &= seen != 0
-        top, total, sums = _fold(rows, key_rows, value_rows, visible, scale, top, total, sums)
+        top, total, sums = fold(rows, key_rows, value_rows, visible, scale, top, total, sums)
 
     total = tl.where(total > 0.0, total, 1.0)
     result = sums / total[:, None]

@@ -18,14 +18,15 @@ from torch import Tensor
 
 from ..kernels import available, jit, require_triton, tl, triton
 from .checks import Wanted, check_numbers, check_shapes
+from .online_softmax import fold
 from .rows import PagedRows
 
 __all__ = ["available", "ragged_tree_attention_triton", "tree_attention_triton"]
 
 BLOCK_ROWS = 16
 """The least a matrix product takes, so that one request makes enough programs to occupy a GPU."""
-BLOCK_KEYS = 32
-"""A tree has tens of keys: larger blocks would mostly be padding."""
+BLOCK_KEYS, BLOCK_BYTES = 32, 16 * 1024
+"""The most of a block: a tree has tens of keys, and larger blocks would mostly be padding."""
 STAGES = 2
 """Blocks of keys in flight; more shared memory than that is not on every GPU (256 x float32)."""
 
@@ -127,13 +128,17 @@ def _launch(
             *(scale, kv_heads, width, key_count, *seen.stride(), *strides),
             groups=groups,
             dim=dim,
-            block_dim=max(16, triton.next_power_of_2(dim)),
-            block_rows=BLOCK_ROWS,
-            block_keys=BLOCK_KEYS,
+            **_blocks(dim, query.element_size()),
             merged=prefix is not None,
             ragged=rows is not None,
             num_stages=STAGES,
         )
+
+
+def _blocks(dim: int, element: int) -> dict[str, int]:
+    block_dim = max(16, triton.next_power_of_2(dim))
+    block_keys = min(BLOCK_KEYS, BLOCK_BYTES // (block_dim * element))
+    return {"block_dim": block_dim, "block_rows": BLOCK_ROWS, "block_keys": block_keys}
 
 
 def _strides(part: Tensor, ragged: bool) -> tuple[int, ...]:
@@ -247,17 +252,10 @@ def _kernel(  # type: ignore[no-untyped-def]  # Triton gives annotations a meani
         key_rows = tl.load(keys + key[:, None] * key_t + column, mask=block, other=0.0)
         pairs = real[:, None] & there[None, :]
         visible = tl.load(seen + key[None, :] * mask_t, mask=pairs, other=0) != 0
-        scores = tl.dot(rows, tl.trans(key_rows), input_precision="ieee") * scale
-        scores = tl.where(visible, scores, float("-inf"))
-
-        higher = tl.maximum(top, tl.max(scores, 1))
-        shift = tl.where(higher == float("-inf"), 0.0, higher)  # -inf - -inf is no number
-        fade, top = tl.exp(top - shift), higher
-        weights = tl.exp(scores - shift[:, None])
-        total = total * fade + tl.sum(weights, 1)
         value_rows = tl.load(values + key[:, None] * value_t + column, mask=block, other=0.0)
-        weights = weights.to(value_rows.dtype)
-        sums = tl.dot(weights, value_rows, sums * fade[:, None], input_precision="ieee")
+        top, total, sums = fold(
+            rows, tl.trans(key_rows), value_rows, visible, scale, top, total, sums
+        )
 
     total = tl.where(total > 0.0, total, 1.0)
     if not ragged:

@@ -47,8 +47,8 @@ def test_in_the_interpreter(checks: str) -> None:
     ids=str,
 )
 def test_compiles_for_gpus(capability: int, dtype: str, dim: int, flags: dict[str, bool]) -> None:
-    fixed = {"groups": 4, "dim": dim, "block_dim": 1 << (dim - 1).bit_length(), **flags}
-    fixed |= {"block_rows": tree_triton.BLOCK_ROWS, "block_keys": tree_triton.BLOCK_KEYS}
+    fixed = {"groups": 4, "dim": dim, **flags}
+    fixed |= tree_triton._blocks(dim, 4 if dtype == "fp32" else 2)
     fixed |= {"mask_t": 1, "before_lse_w": 1, "lse_w": 1}  # strides of 1, as in a launch
     types = dict.fromkeys(("query", "keys", "values", "before"), f"*{dtype}")
     types |= {"seen": "*u8", "before_lse": "*fp32", "lse": "*fp32", "scale": "fp32"}

@@ -1,6 +1,6 @@
 """Random targets of the architectures in JOB.json, each with and without trees, in one process.
 
-    python -m tests.engine.architectures JOB.json OUT.json
+python -m tests.engine.architectures JOB.json OUT.json
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from functools import wraps
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -54,27 +54,17 @@ def answer(model: Path, spec: dict[str, Any] | None) -> tuple[list[list[int]], f
 
 def try_one(model: Path) -> dict[str, Any]:
     """What both engines said."""
-    loaded: list[bool] = []
-    from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+    from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 
-    stock = GPUModelRunner.load_model
-
-    @wraps(stock)  # its signature is looked at
-    def load_model(self: Any, *args: Any, **kwargs: Any) -> Any:
-        loaded.append(True)
-        return stock(self, *args, **kwargs)
-
-    GPUModelRunner.load_model = load_model
     found: dict[str, Any] = {"plain": answer(model, None)[0]}
-    loaded.clear()
-    try:
-        found["trees"], found["accepted"] = answer(model, TREES)
-    except LongSpecError as error:
-        found["refused"] = str(error)
-    finally:
-        GPUModelRunner.load_model = stock
+    stock = BaseModelLoader.load_model
+    with patch.object(BaseModelLoader, "load_model", autospec=True, side_effect=stock) as load:
+        try:
+            found["trees"], found["accepted"] = answer(model, TREES)
+        except LongSpecError as error:
+            found["refused"] = str(error)
     gc.collect()
-    return {**found, "loaded": bool(loaded)}
+    return {**found, "loaded": load.called}
 
 
 def main(job: str, out: str) -> None:

@@ -34,6 +34,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "opt": {"vocab_size": 256, "hidden_size": 64, "ffn_dim": 96, "num_hidden_layers": 2,
             "num_attention_heads": 2, "max_position_embeddings": 256, "word_embed_proj_dim": 64},
 }  # fmt: skip
+FEW = "gpt2,gemma2,falcon,opt"
+ASKED = os.environ.get("LONGSPEC_ARCHITECTURES", FEW).replace("all", ",".join(CONFIGS)).split(",")
+"""``all``, or some: each takes ten seconds."""
 REFUSED = {"gemma2": "sliding-window attention"}
 
 
@@ -42,7 +45,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """By architecture the answers of both engines, or what was said instead."""
     folder = tmp_path_factory.mktemp("architectures")
     job, out = folder / "job.json", folder / "out.json"
-    job.write_text(json.dumps(CONFIGS))
+    job.write_text(json.dumps({name: CONFIGS[name] for name in ASKED}))
     line = [sys.executable, "-m", "tests.engine.architectures", str(job), str(out)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -50,7 +53,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return dict(json.loads(out.read_text()))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+def test_drafts_are_accepted(found: dict[str, Any]) -> None:
+    """Random models repeat themselves, most of them."""
+    assert sum(answers.get("accepted", 0) > 0 for answers in found.values()) > len(found) / 2
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_served_exactly_or_refused_at_once(found: dict[str, Any], name: str) -> None:
     answers = found[name]
     if name in REFUSED:
@@ -58,4 +66,4 @@ def test_served_exactly_or_refused_at_once(found: dict[str, Any], name: str) -> 
         assert not answers["loaded"]
         return
     assert answers["trees"] == answers["plain"], answers.get("refused")
-    assert answers["accepted"] > 0
+    assert answers["loaded"]

@@ -19,7 +19,7 @@ HOLD = 4
 those that follow, and are not measured.)"""
 PRICE = 0.01
 """What trying other sizes may cost, as a share of all steps; the less one loses, the sooner it is
-tried, but not before ``REST`` steps."""
+tried, but not before ``REST`` steps. Drafting that catches up with a pause is taken for a step."""
 REST = 32
 LONGING = 0.1
 """By how much of its rate a size is more wanted after each probe that was not of it."""
@@ -74,7 +74,7 @@ class LoadFollower:
             return self._hold(best)
         self._since += 1
         other, loss = self._other(rates)
-        if self._since > max(REST, HOLD * loss / PRICE):
+        if self._since > max(REST, loss / PRICE):
             self._waited = {n: waited + 1 for n, waited in self._waited.items()}
             return self._hold(other)
         return self.chosen
@@ -86,12 +86,13 @@ class LoadFollower:
         return nodes
 
     def _other(self, rates: dict[int, float]) -> tuple[int, float]:
-        """Another size to try, one that looks good or was not tried for long; by what share a step
-        of it takes longer for its tokens than one of the chosen size."""
+        """Another size to try, one that looks good or was not tried for long, and what that would
+        cost, in steps of the chosen size."""
         wanted = {n: rate * (1 + LONGING * self._waited[n]) for n, rate in rates.items()}
         wanted[self.chosen] = 0.0
         other = max(wanted, key=lambda n: wanted[n])
-        return other, rates[self.chosen] / max(rates[other], 1e-9) - 1
+        longer = rates[self.chosen] / max(rates[other], 1e-9) - 1
+        return other, HOLD * longer + (self.chosen == 0)
 
     def stepped(self, rows: int, seconds: float) -> None:
         """A step without prefill took so long, drafting apart."""

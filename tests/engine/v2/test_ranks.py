@@ -48,4 +48,5 @@ def test_model_runner_v1(tiny: Tiny, answered: dict[str, Answered], tmp_path: Pa
 
 
 def with_trees(config: dict[str, Any]) -> dict[str, Any]:
-    return {"speculative_config": {"method": "longspec", **config}}
+    """Trees of one size: what steps cost is not the same in one process as in two."""
+    return {"speculative_config": {"method": "longspec", "follow_load": False, **config}}

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .growth_triton import LevelsTriton
+from .levels import Frontier, Levels
 from .tree import DraftTrees
 
 MAX_NODES = 128
 """Most nodes a tree may have: the most drafted tokens a step that engines accept."""
-
-
-@dataclass(frozen=True)
-class Frontier:
-    """The rows a draft step starts from: the root, then the nodes of the level before.
-
-    Attributes:
-        tokens: ``[B, W]`` token ids.
-        nodes: ``[B, W]`` node indices, -1 for the root.
-        origins: ``[B, W]`` which row of the frontier before each row grew from.
-        depth: depth of these rows, 0 for the root.
-        first: the first of ``nodes``, the same for all requests; the others follow it.
-    """
-
-    tokens: Tensor
-    nodes: Tensor
-    origins: Tensor
-    depth: int
-    first: int
 
 
 class DraftStep(Protocol):
@@ -66,40 +48,25 @@ def grow(
         static: all levels are grown, and nothing is read back from the device.
     """
     batch, device = root_tokens.shape[0], root_tokens.device
-    root = torch.full((batch, 1), -1, device=device)
-    frontier = Frontier(root_tokens[:, None], root, root + 1, 0, -1)
+    made = LevelsTriton if LevelsTriton.take(shape, device) else Levels
+    levels = made(batch, sum(shape), device)
+    frontier = Frontier(root_tokens[:, None], torch.zeros_like(root_tokens)[:, None], 0, -1)
     least = float("-inf") if static else min_log_prob
     nodes = None if static else nodes
     scores = torch.zeros(batch, 1, device=device)
-    levels: list[tuple[Tensor, Tensor, Tensor]] = []
     leading = scores[:, :0]  # the best of all levels so far, at most ``nodes``
-    placed = 0
     for width in shape:
-        log_probs, tokens = step(frontier, width)
-        totals = (scores[:, :, None] + log_probs.float()).flatten(1)
-        scores, best = totals.topk(min(width, totals.shape[1]), dim=1)
-        if levels and least > float("-inf") and float(scores.max()) < least:
+        level = levels.choose(frontier, scores, *step(frontier, width), width)
+        scores = level.scores
+        if levels.count and least > float("-inf") and float(scores.max()) < least:
             break
-        origins = best // log_probs.shape[2]
-        parents = frontier.nodes.gather(1, origins)
-        chosen = tokens.flatten(1).gather(1, best)
-        levels.append((chosen, parents, scores))
+        frontier = levels.keep(frontier, level)
         if nodes is not None:
             leading = torch.cat([leading, scores], dim=1)
             leading = leading.topk(min(nodes, leading.shape[1]), dim=1).values
             if leading.shape[1] == nodes and bool((scores[:, 0] <= leading[:, -1]).all()):
                 break
-        places = torch.arange(placed, placed + best.shape[1], device=device).expand(batch, -1)
-        frontier = Frontier(chosen, places, origins, frontier.depth + 1, placed)
-        placed += best.shape[1]
-    return _assemble(levels, batch)
-
-
-def _assemble(levels: list[tuple[Tensor, Tensor, Tensor]], batch: int) -> DraftTrees:
-    tokens, parents, scores = (torch.cat(part, dim=1) for part in zip(*levels, strict=True))
-    depths = [torch.full_like(level[0], d + 1) for d, level in enumerate(levels)]
-    sizes = torch.full((batch,), tokens.shape[1], device=tokens.device)
-    return DraftTrees(tokens, parents, torch.cat(depths, dim=1), scores, sizes, len(levels))
+    return levels.trees()
 
 
 def check_shape(shape: Sequence[int], max_nodes: int = MAX_NODES) -> tuple[int, ...]:

@@ -20,6 +20,11 @@ def available() -> bool:
     return triton is not None and torch.cuda.is_available()
 
 
+def runs_on(device: torch.device) -> bool:
+    """Whether kernels can run on tensors of this device."""
+    return device.type == "cuda" and available()
+
+
 def require_triton(name: str) -> None:
     """Called first by the function ``name`` that launches a kernel.
 

@@ -14,6 +14,7 @@ from ..packed import Linear, packed_linear
 from ..sharding import Shard
 from .checkpoint import VOCABULARY
 from .config import GlideConfig
+from .fused import FusedGlide
 from .layer import CrossAttend, GlideLayer, SelfAttend, frequencies, tables_of
 from .native import NativeGlide
 from .packed import pack
@@ -32,7 +33,8 @@ class GlideDraft:
         vocabulary: ``[Vd]`` target ids of the head's rows, or None for all of them.
         frequencies: ``[head_dim / 2]`` of the rotary embedding.
         choices: tokens that can be drafted, on whichever rank their rows are.
-        native: the same for few rows, where there is a kernel for it.
+        quick: the same in few kernels, where there are some for this draft and device: on a GPU for
+            all steps, on a CPU for few rows. What it does not take is done by the layer.
     """
 
     config: GlideConfig
@@ -43,7 +45,7 @@ class GlideDraft:
     frequencies: Tensor
     choices: int
     shard: Shard
-    native: NativeGlide | None = None
+    quick: NativeGlide | FusedGlide | None = None
 
     @classmethod
     def build(
@@ -66,11 +68,12 @@ class GlideDraft:
         if config.final_norm:
             head = (head.float() * target.final_norm.float()).to(head.dtype)
         layer = layer.eval().requires_grad_(False)
-        native = NativeGlide.of(config, layer, embedding, head) if shard.size == 1 else None
+        given = (layer, embedding, head, shard)
+        quick = FusedGlide.of(local, *given) or NativeGlide.of(local, *given)
         rotary = frequencies(config.target.rope, config.target.head_dim, embedding.device)
         parts = (pack(layer), embedding, packed_linear(head), vocabulary, rotary)
         choices = config.draft_vocab_size or target.shape.vocab_size
-        return cls(local, *parts, choices, shard, native)
+        return cls(local, *parts, choices, shard, quick)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         return tables_of(self.frequencies, positions, self.embedding.dtype)

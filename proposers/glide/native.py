@@ -7,7 +7,6 @@ saves: ``python -m recipes.train.drafting``.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ import torch
 from torch import Tensor
 
 from .. import native
+from ..sharding import Shard
 from .config import GlideConfig
 from .layer import Attention, Block, CrossAttend, GlideLayer, frequencies, tables_of
+from .rows import Rows
 from .window import SelfAttentionWindow
 
 SOURCE = Path(native.__file__).with_name("glide.cpp")
@@ -62,28 +63,6 @@ class _Step(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of one forward, ``width`` of each of ``B`` requests, all at one depth.
-
-    Attributes:
-        tokens: ``[B, width]``.
-        cos, sin: ``[B, head_dim]`` float32.
-        slots: ``[B]`` rings of the window.
-        entries: ``[B, width]`` ring entries for the rows' own keys; None: they are there already.
-        mask: ``[B, width, seen]`` bool.
-        states: ``[B, H]`` the target's last hidden states, or None.
-    """
-
-    tokens: Tensor
-    cos: Tensor
-    sin: Tensor
-    slots: Tensor
-    entries: Tensor | None = None
-    mask: Tensor | None = None
-    states: Tensor | None = None
-
-
 class NativeGlide:
     """The weights of a draft, as they lie in memory, and a forward in two calls a block.
 
@@ -92,6 +71,7 @@ class NativeGlide:
         head: ``[Vd, H]``, the final norm's weight folded in.
     """
 
+    masked = True
     most_rows = 4
     """Rows above which a library's matrix products are faster."""
 
@@ -129,10 +109,13 @@ class NativeGlide:
 
     @classmethod
     def of(
-        cls, config: GlideConfig, layer: GlideLayer, embedding: Tensor, head: Tensor
+        cls, config: GlideConfig, layer: GlideLayer, embedding: Tensor, head: Tensor, shard: Shard
     ) -> NativeGlide | None:
-        """None where there is no kernel for this draft: another device, dtype or odd sizes."""
+        """None where there is no kernel for this draft: several ranks, another device or dtype, odd
+        sizes."""
         target = config.target
+        if shard.size > 1:
+            return None
         sizes = (target.hidden_size, target.intermediate_size, target.head_dim)
         if embedding.device.type != "cpu" or embedding.dtype not in native.DTYPES:
             return None
@@ -141,9 +124,9 @@ class NativeGlide:
         library = native.library(SOURCE)
         return cls(library, config, layer, embedding, head) if library else None
 
-    def takes(self, rows: int) -> bool:
-        """Whether so many rows are few enough."""
-        return rows <= self.most_rows
+    def takes(self, rows: int, static: bool) -> bool:
+        """Whether so many rows are few enough, of a step whose shapes are not to be fixed."""
+        return rows <= self.most_rows and not static
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         return tables_of(self.frequencies, positions, torch.float32)

@@ -9,21 +9,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..attention import masked_attention
-from ..base import DraftContext, Proposer, TargetKV, TargetModel, TargetShape
-from ..growth import MAX_NODES, Frontier, check_shape, grow
+from ..base import DraftContext, Proposer, TargetModel, TargetShape
+from ..growth import MAX_NODES, check_shape, grow
 from ..tree import DraftTrees, likeliest, prune
 from .checkpoint import check_glide, load_glide
 from .config import GlideConfig
+from .cycle import DraftCycle
 from .model import GlideDraft
-from .native import Rows
 from .options import MAX_GROWN, OPTIONS, check_nodes, check_temperature, log_of
 from .window import SelfAttentionWindow
 
@@ -99,8 +97,8 @@ class GlideProposer(Proposer):
         target = self.model.config.target
         heads, width = self.config.num_layers * target.num_key_value_heads, target.head_dim
         window, keys_values = self.config.window, self.model.window_kv
-        like, native = self.model.embedding, self.model.native
-        return SelfAttentionWindow(window, self.most_grown, heads, width, keys_values, like, native)
+        like, quick = self.model.embedding, self.model.quick
+        return SelfAttentionWindow(window, self.most_grown, heads, width, keys_values, like, quick)
 
     def reshaped(self, shape: Sequence[int], nodes: int | None = None) -> GlideProposer:
         """The same loaded draft, growing trees of another shape and keeping ``nodes`` of them."""
@@ -139,7 +137,8 @@ class GlideProposer(Proposer):
         """Trees from which no node has been left out, whatever its likelihood, unless no tree may
         have room for it."""
         self.window.update(context)
-        step, most = _DraftCycle(self, context), self.limit
+        step = DraftCycle(self.model, self.window, self.shape, context)
+        most = self.limit
         if not context.static:
             room = int(context.budgets.max())
             most = min(most or room, room) if room < self.max_nodes else most
@@ -153,73 +152,3 @@ class GlideProposer(Proposer):
             return trees.log_probs >= self.min_log_prob
         budgets = torch.full_like(trees.sizes, self.limit)
         return likeliest(trees, budgets, self.min_log_prob)
-
-
-class _DraftCycle:
-    """The draft forwards of one cycle: one call per level (:class:`proposers.growth.DraftStep`)."""
-
-    def __init__(self, proposer: GlideProposer, context: DraftContext) -> None:
-        self.model = proposer.model
-        self.window = proposer.window
-        self.kv: TargetKV = context.target_kv
-        self.roots = context.lengths - 1
-        held = self.window.positions(context.lengths)
-        self.held = held  # positions of ring entries; negative: empty
-        batch, capacity = held.shape
-        self.slots, self.static = context.slots, context.static
-        native = None if context.static else self.model.native
-        most_rows = batch * max((1, *proposer.shape[:-1]))
-        self.native = native if native is not None and native.takes(most_rows) else None
-        self.ancestors = torch.zeros(batch, 1, 0, dtype=torch.bool, device=held.device)
-        self.capacity = capacity
-        self.hidden = context.hidden_states
-        depths = torch.arange(proposer.max_depth, device=held.device)
-        self.tables = (self.native or self.model).tables(self.roots[:, None] + depths)
-
-    @cached_property
-    def rings(self) -> list[tuple[Tensor, Tensor]]:
-        """K and V of each block; their heads lie one after the other."""
-        blocks = self.model.config.num_layers
-        parts = [ring.chunk(blocks, dim=1) for ring in self.window.entries(self.slots, self.static)]
-        return list(zip(*parts, strict=True))
-
-    def __call__(self, frontier: Frontier, k: int) -> tuple[Tensor, Tensor]:
-        mask = self._mask(frontier)
-        if self.native is None:
-            return self._by_operators(frontier, mask, k)
-        cos, sin = (table[:, frontier.depth] for table in self.tables)
-        own = self.capacity + frontier.nodes if frontier.depth else None  # the root is in the ring
-        rows = Rows(frontier.tokens, cos, sin, self.slots, own, mask, self.hidden)
-        return self.model.ranked(*self.native.forward(rows, self.window, self.kv.attend), k)
-
-    def _by_operators(self, frontier: Frontier, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        here = slice(frontier.depth, frontier.depth + 1)
-        cos, sin = (table[:, here] for table in self.tables)
-        first = self.capacity + frontier.first
-
-        def self_attend(query: Tensor, keys: Tensor, values: Tensor, block: int) -> Tensor:
-            held_keys, held_values = self.rings[block]
-            if frontier.depth:  # the root is in the ring already
-                width = query.shape[1]
-                held_keys[:, :, first : first + width] = keys.transpose(1, 2)
-                held_values[:, :, first : first + width] = values.transpose(1, 2)
-            size = mask.shape[2]
-            held = held_keys[:, :, :size], held_values[:, :, :size]
-            return masked_attention(query.transpose(1, 2), *held, mask).transpose(1, 2)
-
-        return self.model.best(
-            frontier.tokens, (cos, sin), self.hidden, self_attend, self.kv.attend, k
-        )
-
-    def _mask(self, frontier: Frontier) -> Tensor:
-        """``[B, W, entries]``: ring entries inside the window, then the row's own path."""
-        held = self.held
-        oldest = (self.roots + frontier.depth - self.window.window).clamp(min=0)
-        in_window = (held >= oldest[:, None])[:, None].expand(-1, frontier.tokens.shape[1], -1)
-        if frontier.depth:
-            width = frontier.tokens.shape[1]
-            rows = frontier.origins[:, :, None].expand(-1, -1, self.ancestors.shape[2])
-            inherited = self.ancestors.gather(1, rows)
-            own = torch.eye(width, dtype=torch.bool, device=held.device)
-            self.ancestors = torch.cat([inherited, own.expand(len(held), -1, -1)], dim=2)
-        return torch.cat([in_window, self.ancestors], dim=2)

@@ -20,9 +20,9 @@ KeysValues = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Filler(Protocol):
-    """A quicker way for few tokens (:class:`.native.NativeGlide`)."""
+    """A quicker way, where it takes so many tokens (:attr:`.model.GlideDraft.quick`)."""
 
-    def takes(self, rows: int) -> bool: ...
+    def takes(self, rows: int, static: bool) -> bool: ...
 
     def fill(
         self, window: SelfAttentionWindow, slots: Tensor, tokens: Tensor, positions: Tensor
@@ -40,7 +40,7 @@ class SelfAttentionWindow:
         window: tokens before its own that a query sees (LongSpec: 512).
         scratch: entries behind each ring, free for the nodes of a tree that is being grown.
         kv_heads, head_dim: sizes of the draft's self-attention; ``kv_heads`` counts all blocks'.
-        filler: writes the entries of few tokens in place of ``keys_values``.
+        filler: writes the entries of the tokens that it takes in place of ``keys_values``.
     """
 
     def __init__(
@@ -102,18 +102,15 @@ class SelfAttentionWindow:
         tokens, positions = context.recent(count)
         slots = context.slots[:, None].expand(-1, count)
         rows = [part.flatten() for part in (slots, tokens, positions)]
-        filler = None if context.static else self.filler
         for first in range(0, len(rows[0]), MOST_ROWS):
-            ring, ids, at = (row[first : first + MOST_ROWS] for row in rows)
-            self._write_rows(ring, ids, at, filler)
+            part = [row[first : first + MOST_ROWS] for row in rows]
+            if self.filler is not None and self.filler.takes(len(part[0]), context.static):
+                self.filler.fill(self, *part)
+            else:
+                self._write_rows(*part)
 
-    def _write_rows(
-        self, slots: Tensor, ids: Tensor, positions: Tensor, filler: Filler | None
-    ) -> None:
+    def _write_rows(self, slots: Tensor, ids: Tensor, positions: Tensor) -> None:
         """Fill entries with tokens ``[n]`` at ``positions`` of the rings ``slots``."""
-        if filler is not None and filler.takes(len(ids)):
-            filler.fill(self, slots, ids, positions)
-            return
         index = positions % self.capacity
         for ring, values in zip(self.ring, self.keys_values(ids, positions), strict=True):
             ring[slots, :, index] = values

@@ -20,6 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from proposers.base import TargetModel
+from proposers.glide.native import NativeGlide
 from proposers.glide.proposer import GlideProposer
 from proposers.train.command import guarded
 from proposers.train.evaluate.sequences import Answer, read_answers
@@ -33,11 +34,11 @@ def bound(draft: Path, shape: list[int], target: TargetModel, kernel: bool) -> G
     """The same draft, with the kernel whatever its rows, or without."""
     proposer = GlideProposer(draft, {"tree_shape": shape})
     proposer.bind(target)
-    if proposer.model.native is None:
+    if not isinstance(proposer.model.quick, NativeGlide):
         raise ValueError("there is no kernel for this draft here: no compiler, dtype or sizes")
-    proposer.model.native.most_rows = 1000  # to see where operators are faster
+    proposer.model.quick.most_rows = 1000  # to see where operators are faster
     if not kernel:
-        proposer.model.native = proposer.window.filler = None
+        proposer.model.quick = proposer.window.filler = None
     return proposer
 
 

@@ -53,6 +53,29 @@ class Recording(TorchDispatchMode):
                     old.copy_(new)
 
 
+def launches(made: Recording) -> list[Call]:
+    """Kernels, and operators that write memory: neither views nor memory that is yet empty."""
+    return [call for call in made.calls if _writes(*call)]
+
+
+def _writes(func: Any, args: Any, kwargs: Any, result: Any) -> bool:
+    if not isinstance(func, torch._ops.OpOverload) or func._schema.is_mutable:
+        return True
+    given = {_memory(part) for part in tensors((args, kwargs))}
+    new = any(_memory(part) not in given for part in tensors(result))
+    return new and "empty" not in func.name()
+
+
+def tensors(tree: Any) -> list[torch.Tensor]:
+    """All that have memory of their own to ask for: packed weights have not."""
+    leaves = (part for part in tree_leaves(tree) if isinstance(part, torch.Tensor))
+    return [part for part in leaves if not part.is_mkldnn]
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
 LAUNCH = GridExecutor.__call__
 OPEN: list[Recording] = []
 

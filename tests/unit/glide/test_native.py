@@ -16,6 +16,7 @@ from proposers.base import DraftContext, TargetModel, TargetShape
 from proposers.glide.checkpoint import save_glide
 from proposers.glide.native import SOURCE, NativeGlide
 from proposers.glide.proposer import GlideProposer
+from proposers.sharding import WHOLE, Shard
 from proposers.tree import DraftTrees
 from tests.unit.proposers.contexts import first_trees, of_texts
 
@@ -59,9 +60,9 @@ def bound(folder: Path, kernel: bool, shape: list[int], dtype: torch.dtype) -> G
     sizes = TargetShape(VOCAB, HIDDEN, HEADS, KV_HEADS, DIM, 512)
     proposer = GlideProposer(folder, {"tree_shape": shape})
     proposer.bind(TargetModel(sizes, embedding, embedding, norm))
-    assert proposer.model.native is not None, "no C++ compiler: there is nothing to compare"
+    assert proposer.model.quick is not None, "no C++ compiler: there is nothing to compare"
     if not kernel:
-        proposer.model.native = proposer.window.filler = None
+        proposer.model.quick = proposer.window.filler = None
     return proposer
 
 
@@ -127,7 +128,7 @@ def test_stored_in_bfloat16_it_computes_in_float32(one_draft: Path) -> None:
     assert errors[0] < errors[1] < 0.5
 
 
-def test_many_rows_are_left_to_the_operators(
+def test_many_rows_and_static_steps_are_left_to_the_operators(
     one_draft: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -136,6 +137,8 @@ def test_many_rows_are_left_to_the_operators(
     proposed(one_draft, True, [2, 4, 2], [30], torch.float32)
     assert len(calls) == 4 * 3
     proposed(one_draft, True, [2, 5, 2], [30], torch.float32)
+    static = replace(contexts([30], torch.float32)[0], static=True)
+    first_trees(bound(one_draft, True, [2, 4, 2], torch.float32), static)
     assert len(calls) == 4 * 3
 
 
@@ -154,8 +157,8 @@ def test_other_weights_give_other_scores(one_draft: Path) -> None:
 
 
 def _kept(proposer: GlideProposer) -> list[torch.Tensor]:
-    assert proposer.model.native is not None
-    return proposer.model.native.kept
+    assert proposer.model.quick is not None
+    return proposer.model.quick.kept
 
 
 def test_without_a_compiler_or_with_odd_sizes_there_is_none(
@@ -165,8 +168,10 @@ def test_without_a_compiler_or_with_odd_sizes_there_is_none(
     parts = (proposer.config, proposer.model.layer, proposer.model.embedding)
     head = proposer.model.embedding
     odd = TARGET.model_copy(update={"head_dim": 8})
-    assert NativeGlide.of(parts[0].model_copy(update={"target": odd}), *parts[1:], head) is None
-    assert NativeGlide.of(parts[0], parts[1], head.half(), head.half()) is None
+    other = parts[0].model_copy(update={"target": odd})
+    assert NativeGlide.of(other, *parts[1:], head, WHOLE) is None
+    assert NativeGlide.of(*parts[:2], head.half(), head.half(), WHOLE) is None
+    assert NativeGlide.of(*parts, head, Shard(0, 2)) is None
     native.library.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("PATH", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ BROKEN = {
     "ranks differ": Case(broken="ranks differ"),
     "ranks differ, nothing agreed": Case(broken="ranks differ, nothing agreed"),
 }
+ALL = {**CASES, **BROKEN}
 
 
 def gathered(values: Tensor) -> Tensor:
@@ -117,7 +118,8 @@ def broken(what: str, proposer: Proposer, step: DraftContext, shard: Shard) -> D
         return step
     assert isinstance(proposer, GlideProposer)
     if what == "no sum":
-        for block in proposer.model.layer.blocks():
+        quick = proposer.model.quick
+        for block in (*proposer.model.layer.blocks(), *(quick.blocks if quick else ())):
             block.summed = ALONE.all_reduce
         return step
     if what == "ranks differ, nothing agreed":
@@ -130,13 +132,12 @@ def folder_of(root: Path, name: str) -> Path:
     return root / name.replace(" ", "_")
 
 
-def one_rank(rank: int, root: Path) -> None:
+def one_rank(rank: int, root: Path, names: Sequence[str]) -> None:
     torch.set_num_threads(1)
     meeting = f"file://{root / 'meeting'}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=SIZE)
     shard = Shard(rank, SIZE, summed, gathered)
-    cases = {**CASES, **BROKEN}
-    found = {name: drafted(case, folder_of(root, name), shard) for name, case in cases.items()}
+    found = {name: drafted(ALL[name], folder_of(root, name), shard) for name in names}
     torch.save({name: [vars(t) for t in trees] for name, trees in found.items()}, root / f"{rank}")
     distributed.destroy_process_group()
 
@@ -147,7 +148,7 @@ Found = list[dict[str, list[DraftTrees]]]
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sharded")
-    for name, case in {**CASES, **BROKEN}.items():
+    for name, case in ALL.items():
         target = tiny_config().target.model_copy(update={"num_key_value_heads": case.kv_heads})
         tiny_draft(folder_of(root, name), **{"target": target, **case.draft})
     return root
@@ -156,7 +157,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ranks(root: Path) -> Found:
     """What each rank drafted, by case."""
-    multiprocessing.spawn(one_rank, (root,), nprocs=SIZE)
+    return found_by(one_rank, root, ALL)
+
+
+def found_by(rank: Callable[..., None], root: Path, names: Iterable[str]) -> Found:
+    """What processes that each run ``rank`` drafted."""
+    multiprocessing.spawn(rank, (root, list(names)), nprocs=SIZE)
     saved = [torch.load(root / f"{rank}") for rank in range(SIZE)]
     return [{name: [DraftTrees(**t) for t in found[name]] for name in found} for found in saved]
 

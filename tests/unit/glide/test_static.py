@@ -50,7 +50,7 @@ def made(case: int, folder: Path, target: TargetModel) -> Proposer:
     proposer.bind(target, 4)
     inner = getattr(proposer, "glide", proposer)
     if isinstance(inner, GlideProposer):
-        inner.model.native = inner.window.filler = None  # never taken when static
+        inner.model.quick = inner.window.filler = None  # never taken when static
     return proposer
 
 

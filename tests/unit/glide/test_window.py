@@ -22,7 +22,7 @@ def proposer(tmp_path_factory: pytest.TempPathFactory) -> GlideProposer:
     folder = tmp_path_factory.mktemp("draft")
     tiny_draft(folder, window=WINDOW, num_layers=2)
     proposer = bound(folder, {"tree_shape": [3, 2]})
-    proposer.model.native = proposer.window.filler = None  # another rounding by another count
+    proposer.model.quick = proposer.window.filler = None  # another rounding by another count
     return proposer
 
 
@@ -67,7 +67,7 @@ def test_another_request_in_the_slot_finds_nothing_of_the_last(proposer: GlidePr
         asked = context(short, seed=4)
         later = first_trees(proposer, asked)
         fresh = bound(proposer.draft_dir, {"tree_shape": [3, 2]})
-        fresh.model.native = fresh.window.filler = None
+        fresh.model.quick = fresh.window.filler = None
         alone = first_trees(fresh, asked)
         assert torch.equal(later.tokens, alone.tokens)
         torch.testing.assert_close(later.log_probs, alone.log_probs)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from vllm.v1.attention.backends import flash_attn
 
 from longspec_plugin.vllm.v2.attention import PagedTrees, halves
@@ -21,7 +20,7 @@ from longspec_plugin.vllm.v2.attention_flash import HybridTrees, Prefix
 from longspec_plugin.vllm.v2.topology import StepRows, TreeTopology
 from proposers.attention.paged_triton import PagedRows
 from proposers.tree import DraftTrees, from_parents
-from tests.interpreter.recording import LAUNCH, Call, Recording, as_kernel, record
+from tests.interpreter.recording import LAUNCH, Call, Recording, as_kernel, record, tensors
 from tests.unit.attention.flash import flash_attn_varlen_func as plain
 
 from .steps import PAGE, PAGES, SLOTS, batch, speculator, stage
@@ -159,11 +158,6 @@ def made_by(call: Call) -> list[Tensor]:
     _, args, kwargs, result = call
     given = {part.untyped_storage().data_ptr() for part in tensors((args, kwargs))}
     return [part for part in tensors(result) if part.untyped_storage().data_ptr() not in given]
-
-
-def tensors(tree: Any) -> list[Tensor]:
-    leaves = (part for part in tree_leaves(tree) if isinstance(part, Tensor))
-    return [part for part in leaves if not part.is_mkldnn]  # packed weights have no storage to ask
 
 
 @pytest.mark.parametrize("kind", ["glide", "glide_lookup"])

@@ -15,6 +15,7 @@ from longspec_plugin.vllm.tree_attention import take_the_place_of
 from longspec_plugin.vllm.v2 import attention_flash, attention_triton
 from longspec_plugin.vllm.v2.attention import Kind
 from longspec_plugin.vllm.v2.worker_cpu import LongSpecWorker, TreeCPURunner
+from proposers import kernels
 from proposers.attention import paged_triton
 from tests.interpreter.recording import as_kernel
 from tests.unit.attention.flash import flash_attn_varlen_func
@@ -32,14 +33,20 @@ class TritonRunner(TreeCPURunner):
 
 class TritonWorker(LongSpecWorker):
     """Model Runner V2 with the cache, the metadata and the attention that a GPU has in float32;
-    prefixes are split, as those of few requests are."""
+    prefixes are split, as those of few requests are.
 
+    Attributes:
+        fused: drafting too is that of a GPU, which takes the interpreter long.
+    """
+
+    fused = False
     runner_class: type[TreeCPURunner] = TritonRunner
     backend: type = attention_triton.TreeTritonBackend
 
     def register_attention(self) -> None:
         torch.cuda.get_device_capability = lambda device=None: (9, 0)  # stock kernels ask
         paged_triton.LEAST_SPLIT, attention_triton.parts = 16, lambda *sizes: 3
+        kernels.runs_on = lambda device: self.fused
         take_the_place_of("CPU_ATTN", self.backend)
 
     def check_cache(self, first: Tensor) -> None:
@@ -81,6 +88,8 @@ class CapturingFlashWorker(Capturing, FlashWorker):
 
 class CapturingTritonWorker(Capturing, TritonWorker):
     """Our paged kernel in graphs."""
+
+    fused = True
 
 
 class StaleMaskRunner(CapturedTritonRunner):

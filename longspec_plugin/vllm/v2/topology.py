@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from proposers import kernels
 from proposers.attention.paged_triton import PagedRows
+from proposers.topology_triton import write_topology
 from proposers.tree import DraftTrees, ancestor_mask
 
 
@@ -40,6 +42,10 @@ class TreeTopology:
 
     def write(self, slots: Tensor, trees: DraftTrees) -> None:
         """Keep the trees (``[B, at most nodes]``) of the requests in ``slots``."""
+        if kernels.runs_on(slots.device):
+            held = (self.parents, self.depths, self.sizes, self.mask)
+            write_topology(trees, slots, *held)
+            return
         width = trees.max_nodes
         self.parents[slots, :width] = trees.parents
         self.depths[slots, :width] = trees.depths

@@ -18,6 +18,7 @@ from vllm.v1.attention.backends import flash_attn
 from longspec_plugin.vllm.v2.attention import PagedTrees, halves
 from longspec_plugin.vllm.v2.attention_flash import HybridTrees, Prefix
 from longspec_plugin.vllm.v2.topology import StepRows, TreeTopology
+from proposers import kernels
 from proposers.attention.paged_triton import PagedRows
 from proposers.tree import DraftTrees, from_parents
 from tests.interpreter.recording import LAUNCH, Call, Recording, as_kernel, record, tensors
@@ -138,10 +139,10 @@ def test_launches_a_layer(kind: type[Paged], launches: int, requests: int) -> No
     step = kind()
     step.stage(FIRST, 1)
     rows = step.rows.paged(step.table[:requests], 1 + NODES, step.topology.mask)
-    assert kernels(record(lambda: step.attend(rows))) == launches
+    assert launched(record(lambda: step.attend(rows))) == launches
 
 
-def kernels(recording: Recording) -> int:
+def launched(recording: Recording) -> int:
     return sum(call[0] in (LAUNCH, plain) for call in recording.calls)
 
 
@@ -150,7 +151,7 @@ def work(made: Any, slots: list[int], lengths: Tensor) -> tuple[int, int, int]:
     stage(made, batch(slots, made.topology.nodes, lengths, 1))
     recording = record(lambda: made.draft_first(len(slots)))
     new = [part.numel() for call in recording.calls for part in made_by(call)]
-    return kernels(recording), len(new), sum(new)
+    return launched(recording), len(new), sum(new)
 
 
 def made_by(call: Call) -> list[Tensor]:
@@ -180,10 +181,15 @@ def drafted(made: Any, slots: list[int]) -> list[Tensor]:
     return [made.drafts[: len(slots)].clone(), *(part[slots].clone() for part in held)]
 
 
+@pytest.mark.parametrize("by_kernels", [False, True])
 @pytest.mark.parametrize("kind", ["glide", "glide_lookup"])
-def test_drafting_in_graphs(kind: str, tmp_path: Path) -> None:
-    """Captured for four requests before there were any, replayed for three."""
-    made, other = (speculator(kind, tmp_path) for _ in range(2))
+def test_drafting_in_graphs(
+    kind: str, by_kernels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captured for four requests before there were any, replayed for three; then by operators."""
+    other = speculator(kind, tmp_path)
+    monkeypatch.setattr(kernels, "runs_on", lambda device: by_kernels)
+    made = speculator(kind, tmp_path)
     made.graphs.record = made.chain_graphs.record = lambda region: record(region).replay
     made.sizes = [1, 4]
     made.capture()
@@ -192,6 +198,7 @@ def test_drafting_in_graphs(kind: str, tmp_path: Path) -> None:
     for slots, number in ((FIRST, 1), (SECOND, 2)):
         stage(made, batch(slots, nodes, lengths, number))
         made.graphs.run(3)
+    monkeypatch.undo()
     stage(other, batch(SECOND, nodes, lengths, 2))
     with torch.inference_mode():
         other.draft(other.context(len(SECOND)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
-from ..target import last_attention_layer, target_model
+from ..target import last_attention_layer, shard, target_model
 from ..tree_attention import check_layers
 from .acceptance import TreeRejectionSampler
 from .attention import Kind
@@ -54,7 +54,9 @@ class TreeRunner(_Runner):
             self.sampler, self.speculative_config, self.device
         )
         self.rejection_sampler.attach(self, topology, kind.views)
-        self.speculator.bind(lambda: target_model(self.model, self.vllm_config), layer, kind)
+        self.speculator.bind(
+            lambda: target_model(self.model, self.vllm_config), layer, kind, shard()
+        )
 
     def initialize_kv_cache(self, *args: Any, **kwargs: Any) -> None:
         super().initialize_kv_cache(*args, **kwargs)

@@ -12,9 +12,9 @@ from torch import Tensor
 from vllm.v1.worker.gpu.spec_decode.speculator import BaseSpeculator
 
 from proposers.base import DraftContext, Proposer, TargetModel
+from proposers.sharding import WHOLE, Shard
 from proposers.tree import DraftTrees, main_path, select
 
-from ..target import shard
 from ..ways import Way
 from .attention import Kind
 from .graphs import DraftGraphs, draft_sizes
@@ -63,10 +63,16 @@ class TreeSpeculator(BaseSpeculator):
         self.graphs = DraftGraphs(self.draft_first)
         self.chain_graphs = DraftGraphs(self.draft_chains)
 
-    def bind(self, target: Callable[[], TargetModel], last_layer: Any, kind: Kind) -> None:
+    def bind(
+        self,
+        target: Callable[[], TargetModel],
+        last_layer: Any,
+        kind: Kind,
+        shard: Shard = WHOLE,
+    ) -> None:
         """Hand over the target's weights to whoever borrows them; ``last_layer`` is vLLM's, its
         cache follows later."""
-        self.last_layer, self.kind, self.shard = last_layer, kind, shard()
+        self.last_layer, self.kind, self.shard = last_layer, kind, shard
         requests, model = len(self.slots), self.runner.vllm_config.model_config
         self.hidden = torch.zeros(requests, model.get_hidden_size(), dtype=model.dtype)
         self.hidden = self.hidden.to(self.runner.device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from proposers.base import DraftContext
-from proposers.glide import fused_triton
+from proposers.glide import rotary_triton
 from proposers.glide.model import GlideDraft
 from proposers.glide.proposer import GlideProposer
 from proposers.tree import DraftTrees
@@ -131,6 +131,6 @@ def test_control_without_rotation_trees_are_others(
     proposer = bound(folder_of(tmp_path, "one block"), OPTIONS[0], device)
     asked = list(steps(proposer, device, True))
     before = drafted(proposer, asked)[-1]
-    tables = fused_triton.tables
-    monkeypatch.setattr(fused_triton, "tables", lambda f, positions: tables(f, positions * 0))
+    tables = rotary_triton.tables
+    monkeypatch.setattr(rotary_triton, "tables", lambda f, positions: tables(f, positions * 0))
     assert not same(before, drafted(proposer, asked)[-1])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from proposers import kernels
-from proposers.glide import fused_triton, window_triton
+from proposers.glide import fused_triton, rotary_triton, window_triton
 from proposers.glide.fused import FusedGlide
 
 from ..compiled import compile_for, needs_triton
@@ -67,7 +67,7 @@ def test_the_others_compile_for_gpus(capability: int, dtype: str, dim: int) -> N
         ("_gated", {"block": 1024}, {}),
         ("_log_sums", {"block": fused_triton.MOST_COLUMNS}, {"out": "*fp32"}),
     ):
-        kernel = getattr(fused_triton, name)
+        kernel = getattr(rotary_triton if name in ("_tables", "_turn") else fused_triton, name)
         types = {k: v for k, v in (numbers | others).items() if k in kernel.arg_names}
         assert compile_for(capability, kernel, types, fixed, {"num_warps": 4})
 

@@ -13,7 +13,8 @@ from proposers.base import DraftContext, Proposer, TargetKV, TargetModel
 from proposers.tree import DraftTrees, from_parents
 
 from ..errors import LongSpecError
-from .gates import draftable, target_shape
+from ..undrafted import Undrafted
+from .gates import refused, target_shape
 from .history import TokenHistory
 
 
@@ -25,6 +26,7 @@ class TreeDrafter:
         self.runner = runner
         self.max_length = int(runner.model_config.context_len)
         self.hidden: Tensor | None = None
+        self.undrafted = Undrafted("sglang.longspec")
         if proposer.borrows:
             proposer.bind(target_model(runner.model, runner.model_config))
 
@@ -75,7 +77,10 @@ class TreeDrafter:
 
     def _room(self, request: Any, length: int) -> int:
         """Nodes that this request's tree may have; none reaches behind the length limit."""
-        if not draftable(request):
+        if why := refused(request):
+            if not getattr(request, "longspec_told", False):
+                request.longspec_told = True
+                self.undrafted.note(why)
             return 0
         return max(min(self.proposer.max_nodes, self.max_length - length - 2), 0)
 

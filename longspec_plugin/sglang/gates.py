@@ -116,8 +116,8 @@ def target_shape(model: Any) -> TargetShape:
     )
 
 
-def draftable(request: Any) -> bool:
-    """Whether a request's tree can be verified with its sampling parameters.
+def refused(request: Any) -> str | None:
+    """Why a request gets no tree, by its sampling parameters; None where it gets one.
 
     Left undrafted, and so exactly as in stock SGLang, are requests whose next distribution depends
     on the tokens emitted so far by a rule that lives in per-request engine state: penalties,
@@ -125,11 +125,12 @@ def draftable(request: Any) -> bool:
     logit bias and logprobs work beside trees.
     """
     params = request.sampling_params
-    neutral = (
-        params.frequency_penalty == 0
-        and params.presence_penalty == 0
-        and params.repetition_penalty == 1
-        and not params.min_new_tokens
-    )
+    changed = {
+        "frequency_penalty": params.frequency_penalty,
+        "presence_penalty": params.presence_penalty,
+        "repetition_penalty": params.repetition_penalty - 1,
+        "min_new_tokens": params.min_new_tokens,
+    }
     stateful = ("grammar", "custom_logit_processor", "beam_group", "require_reasoning")
-    return bool(neutral and not any(getattr(request, name, None) for name in stateful))
+    changed |= {name: getattr(request, name, None) for name in stateful}
+    return next((name for name, value in changed.items() if value), None)

@@ -13,6 +13,7 @@ from proposers.tree import DraftTrees, main_path, select
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
+from ...undrafted import Undrafted
 from ..target import shard, target_model
 from ..ways import Way
 from .load import TreeSizes
@@ -30,6 +31,7 @@ class TreeDrafter:
         self.sizes = TreeSizes(options, self.proposer.max_nodes)
         self.slots = Slots()
         self._ways: dict[str, Way] = {}
+        self.undrafted = Undrafted("vllm.longspec")
 
     def load_model(self, model: Any) -> None:
         """Hand the target's weights to the proposer."""
@@ -104,7 +106,9 @@ class TreeDrafter:
     def way(self, request: str, runner: Any) -> Way:
         """How this request may be drafted."""
         if request not in self._ways:
-            self._ways[request] = Way.of(runner.requests[request].sampling_params)
+            way = self._ways[request] = Way.of(runner.requests[request].sampling_params)
+            if way.refused:
+                self.undrafted.note(way.refused)
         return self._ways[request]
 
     def _room(self, row: int, runner: Any) -> int:

@@ -15,6 +15,7 @@ from proposers.base import DraftContext, Proposer, TargetModel
 from proposers.sharding import WHOLE, Shard
 from proposers.tree import DraftTrees, main_path, select
 
+from ...undrafted import Undrafted
 from ..ways import Way
 from .attention import Kind
 from .graphs import DraftGraphs, draft_sizes
@@ -58,6 +59,7 @@ class TreeSpeculator(BaseSpeculator):
         self.drafts = torch.zeros(requests, nodes, dtype=torch.int64, device=device)
         self.prefix = torch.zeros(requests, dtype=torch.int32, device=device)
         self.missed = np.zeros(requests, dtype=bool)
+        self.undrafted = Undrafted("vllm.longspec")
         self.last_logit_rows: Tensor | None = None
         self.sizes: list[int] = []
         self.graphs = DraftGraphs(self.draft_first)
@@ -100,6 +102,8 @@ class TreeSpeculator(BaseSpeculator):
     def admit(self, slot: int, way: Way) -> None:
         """A request takes a slot. Where its rules run along the text its drafts are a chain:
         vLLM's kernels take the rows before a row for the tokens before it."""
+        if way.refused:
+            self.undrafted.note(way.refused)
         self.draftable[slot] = way.drafted
         self.chained[slot] = self.in_chains[slot] = way.chained or not way.bare
         self.missed[slot] = False

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from longspec_plugin.sglang.gates import draftable
+from longspec_plugin.sglang.gates import refused
 from proposers.tree import from_parents
 
 from .test_sglang_history import request
@@ -18,18 +18,18 @@ NEEDS_SGLANG = "needs the engine: make setup-sglang"
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        ({}, True),
-        ({"temperature": 0.8, "top_k": 4, "logit_bias": {"3": 1.0}}, True),
-        ({"presence_penalty": 0.5}, False),
-        ({"repetition_penalty": 1.1}, False),
-        ({"min_new_tokens": 5}, False),
+        ({}, None),
+        ({"temperature": 0.8, "top_k": 4, "logit_bias": {"3": 1.0}}, None),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty"),
+        ({"min_new_tokens": 5}, "min_new_tokens"),
     ],
 )
-def test_which_requests_get_a_tree(params: dict[str, Any], expected: bool) -> None:
+def test_why_a_request_gets_no_tree(params: dict[str, Any], expected: str | None) -> None:
     one = request("a", [1], [], **params)
-    assert draftable(one) is expected
+    assert refused(one) == expected
     one.grammar = object()
-    assert not draftable(one)
+    assert refused(one) == (expected or "grammar")
 
 
 def test_rows_are_padded_to_the_widest_tree() -> None:

@@ -132,18 +132,22 @@ class Measuring:
         return [p.model_copy(update={"prompt_id": str(i)}) for i, p in enumerate(found)]
 
     def show(self) -> None:
-        """The table and the line to serve with; both are written to the output folder."""
-        rates = Rates(self.cells)
-        entries = schedule(rates, self.sizes, self.args.max_num_seqs)
-        if not entries:
+        """The table and, once all is measured, the line to serve with."""
+        if not self.cells:
             return
+        rates, whole = Rates(self.cells), []
         table = Table("at a time", *self.names, "best", title="tokens/s by nodes of each tree")
         for size in self.sizes:
             found = [rates.of(name, size) for name in self.names]
             texts = ["-" if rate is None else f"{rate:.1f}" for rate in found]
-            table.add_row(str(size), *texts, str(rates.best(size)))
-        told = {KEY: entries}
+            whole += [size] * ("-" not in texts)
+            table.add_row(str(size), *texts, str(rates.best(size)) if size in whole else "-")
         Console().print(table)
+        if len(whole) == len(self.sizes):
+            self._tell(rates)
+
+    def _tell(self, rates: Rates) -> None:
+        told = {KEY: schedule(rates, self.sizes, self.args.max_num_seqs)}
         print(f"for the speculative config: {json.dumps(told)[1:-1]}")
         if slower := [str(size) for size in self.sizes if rates.lost(size)]:
             print(f"without speculation is faster at {', '.join(slower)} at a time")

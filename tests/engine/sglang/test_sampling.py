@@ -21,5 +21,5 @@ def samples(client: Client, **params: Any) -> Joint:
 
 
 def test_trees_sample_as_the_plain_engine(plain: Client, trees: Client) -> None:
-    reference, control, colder = (samples(plain, temperature=t) for t in (1.0, 1.0, 0.7))
+    reference, control, colder = (samples(plain, temperature=t) for t in (1.0, 1.0, 0.4))
     check_same_distribution(reference, control, samples(trees, temperature=1.0), colder)

@@ -33,7 +33,7 @@ class Curve:
     """Seconds by size: means of a third of an octave each, with straight lines between them.
 
     What is not known is thought cheap, so that it is tried: below the least size time is
-    proportional to it, above the greatest it goes on as it came.
+    proportional to it, above the greatest it goes on as from the least to there.
     """
 
     def __init__(self) -> None:
@@ -77,10 +77,7 @@ class Curve:
         return y0 + (y1 - y0) * (size - x0) / (x1 - x0) if x1 > x0 else y1
 
     def _beyond(self, size: float) -> float:
-        x1, y1 = self._points[-1]
-        if len(self._points) == 1:
-            return y1
-        x0, y0 = self._points[-2]
+        (x0, y0), (x1, y1) = self._points[0], self._points[-1]
         return y1 + max(y1 - y0, 0.0) * (size - x1) / (x1 - x0) if x1 > x0 else y1
 
 

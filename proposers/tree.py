@@ -200,6 +200,14 @@ def main_path(trees: DraftTrees) -> Tensor:
     return keep
 
 
+def in_chains(trees: DraftTrees, chained: Tensor, width: int | None = None) -> DraftTrees:
+    """Trees of which those that are ``chained`` (``[B]`` bool) keep their :func:`main_path` alone.
+
+    ``width`` as in :func:`select`.
+    """
+    return select(trees, main_path(trees) | ~chained[:, None], width)
+
+
 def likeliest(trees: DraftTrees, budgets: Tensor, min_log_prob: float = float("-inf")) -> Tensor:
     """``[B, N]`` bool: the nodes that :func:`prune` keeps."""
     scores = _scores(trees)

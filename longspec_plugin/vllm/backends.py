@@ -14,8 +14,6 @@ CPU, FLASH, TRITON = "CPU_ATTN", "FLASH_ATTN", "TRITON_ATTN"
 BACKENDS = {"cpu": (CPU,), "cuda": (FLASH, TRITON)}
 FLASH_VERSIONS = (2, 3)
 """Versions that read a paged prefix and say its log-sum-exp in the layout that we know."""
-
-
 NO_WINDOW = (None, -1, (-1, -1))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proposers.base import DraftContext, TargetKV
-from proposers.tree import DraftTrees, main_path, select
+from proposers.tree import DraftTrees, in_chains
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
@@ -94,8 +94,9 @@ class TreeDrafter:
             trees = self.proposer.propose(context)
             if self.proposer.host:
                 trees = self.shard.agreed(trees, self.proposer.max_nodes)
+            trees = trees.truncated(context.budgets)
             chained = [self.way(name, runner).chained for name in names]
-            return in_chains(trees.truncated(context.budgets), chained)
+            return in_chains(trees, torch.tensor(chained)) if any(chained) else trees
 
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""
@@ -114,11 +115,3 @@ class TreeDrafter:
     def _room(self, row: int, runner: Any) -> int:
         """Nodes that fit between the root and the model's length limit (a bonus token follows)."""
         return int(runner.max_model_len - 1 - runner.input_batch.num_tokens_no_spec[row])
-
-
-def in_chains(trees: DraftTrees, chained: Sequence[bool]) -> DraftTrees:
-    """The main path alone of the trees that are to be ``chained``."""
-    if not any(chained):
-        return trees
-    keep = trees.valid() & (main_path(trees) | ~torch.tensor(chained)[:, None])
-    return select(trees, keep)

@@ -42,26 +42,26 @@ class DraftGraphs:
     def __init__(self, region: Callable[[int], None], record: Record = cuda_graph) -> None:
         self.region, self.record = region, record
         self.replays: dict[int, Replay] = {}
+        self.sizes: list[int] = []
 
     def capture(self, sizes: Iterable[int]) -> None:
         """Capture anew for these numbers of requests, the largest first: others fit its memory."""
-        self.replays = {}
+        self.replays, self.sizes = {}, sorted(set(sizes))
         free = _free()
-        for size in sorted(set(sizes), reverse=True):
+        for size in reversed(self.sizes):
             self.replays[size] = self.record(partial(self.region, size))
         if self.replays:
             taken = max(free - _free(), 0) / 2**20
             logger.info(
                 "longspec: drafting captured for batches of %s, %.0f MiB of graphs",
-                ", ".join(map(str, sorted(self.replays))),
+                ", ".join(map(str, self.sizes)),
                 taken,
             )
 
     def size_for(self, count: int) -> int | None:
         """The least captured size that holds ``count`` requests."""
-        sizes = sorted(self.replays)
-        at = bisect.bisect_left(sizes, count)
-        return sizes[at] if at < len(sizes) else None
+        at = bisect.bisect_left(self.sizes, count)
+        return self.sizes[at] if at < len(self.sizes) else None
 
     def run(self, count: int) -> None:
         """Draft for the first ``count`` requests, by a graph where one is large enough."""

@@ -13,7 +13,7 @@ from vllm.v1.worker.gpu.spec_decode.speculator import BaseSpeculator
 
 from proposers.base import DraftContext, Proposer, TargetModel
 from proposers.sharding import WHOLE, Shard
-from proposers.tree import DraftTrees, main_path, select
+from proposers.tree import DraftTrees, in_chains
 
 from ...undrafted import Undrafted
 from ..ways import Way
@@ -105,7 +105,7 @@ class TreeSpeculator(BaseSpeculator):
         if way.refused:
             self.undrafted.note(way.refused)
         self.draftable[slot] = way.drafted
-        self.chained[slot] = self.in_chains[slot] = way.chained or not way.bare
+        self.chained[slot] = self.in_chains[slot] = not way.bare
         self.missed[slot] = False
 
     def propose(
@@ -221,8 +221,7 @@ class TreeSpeculator(BaseSpeculator):
             trees = self.shard.agreed(trees, self.topology.nodes)
         trees = trees.truncated(context.budgets)
         if chains:
-            keep = trees.valid() & (main_path(trees) | ~self.chained[context.slots, None])
-            trees = select(trees, keep, trees.max_nodes)
+            trees = in_chains(trees, self.chained[context.slots], trees.max_nodes)
         self.topology.write(context.slots, trees)
         self.keep(trees)
 

@@ -8,24 +8,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import torch
 
 from longspec_plugin.vllm.v2.acceptance import TreeRejectionSampler
 from longspec_plugin.vllm.v2.attention import halves
 from longspec_plugin.vllm.v2.timing import Timing
 from longspec_plugin.vllm.v2.topology import TreeTopology
-from proposers.tree import from_parents
 
-CPU = torch.device("cpu")
-TREES = from_parents([[5, 6, 7, 8], [9, 4]], [[-1, -1, 0, 1], [-1, 0]])
-
-
-@pytest.fixture
-def topology() -> TreeTopology:
-    made = TreeTopology(slots=5, nodes=4, levels=2, device=CPU)
-    made.write(torch.tensor([3, 1]), TREES)
-    return made
+from .conftest import CPU
 
 
 def sampler(topology: TreeTopology) -> Any:

@@ -9,17 +9,9 @@ pytest.importorskip("vllm", reason="needs the engine: make setup")
 
 from longspec_plugin.vllm.v2.acceptance import path_first
 from longspec_plugin.vllm.v2.topology import TreeTopology
-from proposers.tree import ancestor_mask, from_parents
+from proposers.tree import ancestor_mask
 
-CPU = torch.device("cpu")
-TREES = from_parents([[5, 6, 7, 8], [9, 4]], [[-1, -1, 0, 1], [-1, 0]])
-
-
-@pytest.fixture
-def topology() -> TreeTopology:
-    made = TreeTopology(slots=5, nodes=4, levels=2, device=CPU)
-    made.write(torch.tensor([3, 1]), TREES)
-    return made
+from .conftest import TREES
 
 
 def test_what_was_drafted_is_kept_by_slot(topology: TreeTopology) -> None:

@@ -14,8 +14,9 @@ from proposers.tree import DraftTrees, from_parents
 
 from ..errors import LongSpecError
 from ..undrafted import Undrafted
-from .gates import refused, target_shape
+from .gates import target_shape
 from .history import TokenHistory
+from .rules import refused
 
 
 class TreeDrafter:

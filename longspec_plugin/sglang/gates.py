@@ -1,4 +1,4 @@
-"""What works beside trees, what is refused at start, and what is left undrafted per request."""
+"""What works beside trees, and what is refused at start."""
 
 from __future__ import annotations
 
@@ -114,23 +114,3 @@ def target_shape(model: Any) -> TargetShape:
         head_dim=model.head_dim,
         max_position_embeddings=text.max_position_embeddings,
     )
-
-
-def refused(request: Any) -> str | None:
-    """Why a request gets no tree, by its sampling parameters; None where it gets one.
-
-    Left undrafted, and so exactly as in stock SGLang, are requests whose next distribution depends
-    on the tokens emitted so far by a rule that lives in per-request engine state: penalties,
-    minimum lengths, grammars, custom logit processors. Temperature, top-k, top-p, min-p, seeds,
-    logit bias and logprobs work beside trees.
-    """
-    params = request.sampling_params
-    changed = {
-        "frequency_penalty": params.frequency_penalty,
-        "presence_penalty": params.presence_penalty,
-        "repetition_penalty": params.repetition_penalty - 1,
-        "min_new_tokens": params.min_new_tokens,
-    }
-    stateful = ("grammar", "custom_logit_processor", "beam_group", "require_reasoning")
-    changed |= {name: getattr(request, name, None) for name in stateful}
-    return next((name for name, value in changed.items() if value), None)

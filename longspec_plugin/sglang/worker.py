@@ -107,7 +107,7 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
 
     def _accept(self, batch: Any, trees: DraftTrees, output: Any, width: int) -> Walk:
         logits = output.next_token_logits.view(len(batch.reqs), width, -1)
-        walk = verify(trees, logits, batch, self.runner, output)
+        walk = verify(trees, logits, batch, self.runner, output, self.drafter.history)
         states = output.hidden_states.view(len(batch.reqs), width, -1)
         requests = torch.arange(len(states), device=states.device)
         self.drafter.remember_hidden(batch.req_pool_indices, states[requests, walk.last_rows()])

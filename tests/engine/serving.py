@@ -47,6 +47,13 @@ class Client:
         logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or ()
         return Completion(tuple(choice["token_ids"]), tuple(logprobs), choice["finish_reason"])
 
+    def text(self, prompt: str, **params: Any) -> str:
+        """The text alone, or the error."""
+        reply = self.http.post(
+            "/v1/completions", json={"model": self.model, "prompt": prompt, **params}
+        )
+        return str(reply.json()["choices"][0]["text"] if reply.is_success else reply.text)
+
     def complete_all(
         self, prompts: Sequence[str], concurrency: int = 1, **params: Any
     ) -> list[Completion]:

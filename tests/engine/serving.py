@@ -20,6 +20,8 @@ from eval.server import choose_port, running
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")
 # Small blocks, so that short prompts leave whole ones behind; few, as several servers run at once.
+THINKING = {"reasoning_start_str": "<|im_start|>assistant\n", "reasoning_end_str": ". So, "}
+COMMON += ("--reasoning-config", json.dumps(THINKING))  # for budgets of thinking, where asked for
 BLOCKS = ("--block-size", "32", "--num-gpu-blocks-override", "320")
 
 

@@ -78,6 +78,9 @@ FEATURES: dict[str, dict[str, Any]] = {
     "regex": {"structured_outputs": {"regex": "[a-z ]{20,40}"}},
     "choice": {"structured_outputs": {"choice": ["yes, certainly", "no, never"]}},
     "JSON schema": {"structured_outputs": {"json": NESTED}},
+    "a budget of thinking": {"thinking_token_budget": 9},
+    "no thinking": {"thinking_token_budget": 0},
+    "thinking, with a penalty": {"thinking_token_budget": 5, "repetition_penalty": 1.2},
     "logprobs": {"logprobs": 5},
 }
 RULES = [name for name in FEATURES if name not in ("none", "logprobs", "choice")]

@@ -21,7 +21,7 @@ import torch
 from proposers.load.schedule import KEY
 
 from .bed import Answered, Case, Engine
-from .model import ANSWER, Tiny, make
+from .model import ANSWER, THOUGHT, Tiny, make
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = 12
@@ -58,6 +58,12 @@ RULES: list[dict[str, Any]] = [
 ]
 """What a request may ask for beside greedy answers. (Min-p and logit bias vLLM itself refuses
 beside any speculative method.)"""
+BUDGETS = [
+    *({**SHORT, "thinking_token_budget": n} for n in (0, 3, 7)),
+    {**SHORT, "thinking_token_budget": 5, "repetition_penalty": 1.2},
+    *(SHORT, {**SHORT, "thinking_token_budget": 9, "temperature": 0.9, "seed": 2}),
+]
+"""Of thinking, which begins with the prompt's last token here (``bed.THINKING``)."""
 RULED = [rule for rule in RULES if rule and "logprobs" not in rule]
 """Rules that run along the text: drafts are chains."""
 
@@ -83,6 +89,7 @@ def cases(prompts: list[list[int]]) -> list[Case]:
                                                 {**SHORT, "prompt_logprobs": 2, "logprobs": 2}]),
         Case(LIMIT, long, [{**GREEDY, "max_tokens": 100}] * 2),
         Case("stop strings", few, [stop] * 4),
+        Case("thinking", [[*prompt, THOUGHT] for prompt in prompts[:6]], BUDGETS),
         mixed(prompts),
     ]  # fmt: skip
 

@@ -137,6 +137,31 @@ def turns(server: Server) -> Seen:
     return said
 
 
+def tool_calls(server: Server) -> Seen:
+    """A function that must be called, beside a conversation with none."""
+    place = {"type": "string", "enum": ["Bern", "Oslo", "Lima"]}
+    arguments = {
+        "type": "object",
+        "properties": {"place": place, "days": {"type": "integer"}},
+        "required": ["place", "days"],
+    }
+    function = {"name": "weather", "description": "Tells the weather.", "parameters": arguments}
+    asked = {
+        "path": "chat/completions",
+        "messages": [{"role": "user", "content": "How will the weather be in Oslo for 3 days?"}],
+        "max_tokens": 40,
+    }
+    called = {
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    }
+    found = server.ask_all([{**asked, **called}, asked])
+    for choice in found[0].get("choices", ()):
+        for call in choice["message"].get("tool_calls") or ():
+            call.pop("id")  # random
+    return found
+
+
 def beams(server: Server) -> Seen:
     return server.ask_all([{"prompt": p, "use_beam_search": True, "n": 2} for p in PROMPTS])
 
@@ -149,6 +174,7 @@ def smallest_prompts(server: Server) -> Seen:
 CASES: tuple[Callable[[Server], Seen], ...] = (
     *(stops_whole, stops_streamed, lengths, minimum_with_stop, end_ignored, many_answers),
     *(logprobs, prompt_logprobs, echoes, near_the_limit, hang_up_and_ask_again, turns),
+    tool_calls,
     *(beams, smallest_prompts),
 )
 

@@ -1,7 +1,7 @@
 """Model Runner V2: all engines in one process, its answers shared by the tests here.
 
 Where there is a GPU they run on it, else on the CPU under Triton's interpreter.
-``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/vllm_next.py``;
+``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/other_version.py``;
 ``LONGSPEC_V2_LONG=1`` asks for more: seeded answers of every engine, and the default target's.
 """
 

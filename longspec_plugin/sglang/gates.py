@@ -58,16 +58,21 @@ def _rules(args: Any) -> list[Rule]:
         ("enable_pdmux", "leave it out"),
         ("enable_hisparse", "leave it out"),
         ("enable_hierarchical_cache", "leave it out"),
-        ("enable_return_hidden_states", "leave it out"),
         ("enable_watermark", "leave it out"),
         ("speculative_adaptive", "leave it out (trees have one size)"),
         ("dllm_algorithm", "leave it out"),
     )
     rules = [((get(n) or 1) > 1, f"--{n.replace('_', '-')} {get(n)}", "allowed: 1") for n in sizes]
     rules += [(get(name), f"--{name.replace('_', '-')}", fix) for name, fix in flags]
+    mode = get("return_hidden_states_mode")  # SGLang sets each of the two flags by the other
     kv, disaggregation = get("kv_cache_dtype") or "auto", get("disaggregation_mode") or "null"
     return [
         *rules,
+        (
+            mode or get("enable_return_hidden_states"),
+            f"--return-hidden-states-mode {mode} or --enable-return-hidden-states",
+            "leave it out",
+        ),
         (kv not in KV_TYPES, f"--kv-cache-dtype {kv}", "allowed: auto"),
         (
             disaggregation != "null",

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-from sglang.srt.constrained.base_grammar_backend import BaseGrammarObject
 from torch import Tensor
 
 from .history import TokenHistory
@@ -41,7 +40,11 @@ def refused(request: Any) -> str | None:
     if getattr(request, "beam_group", None):
         return "beam search"
     grammar = request.grammar
-    if grammar is not None and type(grammar).rollback is BaseGrammarObject.rollback:
+    if grammar is None:
+        return None
+    from sglang.srt.constrained.base_grammar_backend import BaseGrammarObject
+
+    if type(grammar).rollback is BaseGrammarObject.rollback:
         return f"a grammar of {type(grammar).__name__}, which cannot roll back"
     return None
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from proposers.acceptance import Walk, greedy_walk, walk
 from proposers.tree import DraftTrees
 
+from .drafter import TreeDrafter
 from .history import TokenHistory
 from .rules import rules_of
 
@@ -26,7 +27,7 @@ def verify(
     batch: Any,
     runner: Any,
     output: Any,
-    history: TokenHistory,
+    drafter: TreeDrafter,
 ) -> Walk:
     """Accept a path of each tree; logprobs of emitted tokens go to ``output``, as SGLang's own do.
 
@@ -36,13 +37,13 @@ def verify(
         batch: SGLang's ``ScheduleBatch``.
         runner: SGLang's ``ModelRunner``.
         output: the step's ``LogitsProcessorOutput``.
-        history: the requests' tokens.
+        drafter: knows the requests' tokens, and whether the device may be read.
     """
     if is_plain(batch):
-        return greedy_walk(trees, logits.argmax(-1))
-    draws = _Draws(logits, batch, runner, history)
+        return greedy_walk(trees, logits.argmax(-1), drafter.static)
+    draws = _Draws(logits, batch, runner, drafter.history)
     try:
-        accepted = walk(trees, draws)
+        accepted = walk(trees, draws, drafter.static)
     finally:
         draws.restore()
     if batch.return_logprob:

@@ -133,7 +133,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
         "num_gpu_blocks_override": 8,
         "max_num_batched_tokens": 48,
     }
-    lookup = {"proposer": "glide_lookup", "tree_shape": [2, 2], "nodes": 6}
+    lookup = {"proposer": "glide_lookup", "tree_shape": [2, 2], "nodes": 6, "remembered_answers": 4}
     tests = "tests.engine.v2.oracle:OracleTrees"
     aborted = Case("aborted", prompts, [GREEDY] * COUNT, aborted=tuple(range(0, COUNT, 2)))
     more = [seeded(prompts)] if LONG else []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from eval import datasets, prepare_data
-from eval.datasets import preparing, rows, sources
+from eval.datasets import files, preparing, sources
 from eval.errors import UserError
 
 HIDDEN = "FULL BENCHMARK DATA SHOULD BE FETCHED FROM THE SOURCE USING SPECDEC_BENCH"
@@ -100,7 +100,7 @@ ANSWERS = {
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """All sources under the names that they have on the hub; JSONL inside the parquet files."""
-    monkeypatch.setattr(rows, "_parquet", rows._lines)
+    monkeypatch.setattr(files, "_parquet", files._lines)
     made = Folder(tmp_path / "hub")
     made.put("nvidia/SPEED-Bench/qualitative/test-00000-of-00001.parquet", *ROWS)
     made.put(

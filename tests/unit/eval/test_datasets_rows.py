@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +45,7 @@ from .test_datasets import (
         (FUNCTION | {"prompt": "\n"}, "an empty turn"),
         (TALK | {"conversations": ["Hi"]}, "conversations is not a list of objects"),
         (TALK | {"conversations": [{"from": "human", "value": ""}]}, "an empty turn"),
-        (TALK | {"conversations": [{"from": "system", "value": "x"}]}, "turns of system; only"),
+        (TALK | {"conversations": [{"from": "tool", "value": "x"}]}, "turns of tool; only"),
         ("{", "not JSON; expected one object a line"),
         ("", "not JSON; expected one object a line"),
         ("[1]", "a JSON list; expected an object"),
@@ -80,32 +80,36 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert "cannot be read as UTF-8 text" in refusal(str(tmp_path / name))
 
 
-Frames = Callable[[Path], pandas.DataFrame]
+class FakeParquet(ModuleType):
+    """Stands for ``pyarrow.parquet``: a table of these rows, or this error."""
+
+    def __init__(self, found: list[dict[str, Any]] | Exception) -> None:
+        super().__init__("pyarrow.parquet")
+        self.found = found
+
+    def read_table(self, path: Path) -> SimpleNamespace:
+        if isinstance(self.found, Exception):
+            raise self.found
+        rows = self.found
+        return SimpleNamespace(to_pylist=lambda: rows)
 
 
 def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "test-0.parquet"
     path.touch()
 
-    def reading(frame: Frames) -> None:
-        monkeypatch.setattr(pandas, "read_parquet", frame)
+    def holds(found: list[dict[str, Any]] | Exception) -> None:
+        package = ModuleType("pyarrow")
+        package.parquet = FakeParquet(found)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "pyarrow", package)
+        monkeypatch.setitem(sys.modules, "pyarrow.parquet", package.parquet)
 
-    values = pandas.DataFrame([SPEED])
-    values["turns"] = [pandas.Series(["a", "b"]).to_numpy()]
-    reading(lambda path: values)
+    holds([SPEED | {"turns": ["a", "b"], "messages": None}])
     assert datasets.load(str(path))[0].turns == ["a", "b"]
-
-    def absent(path: Path) -> pandas.DataFrame:
-        raise ImportError("Unable to find a usable engine")
-
-    reading(absent)
-    assert "parquet needs pandas and pyarrow; pip install" in refusal(str(path))
-
-    def torn(path: Path) -> pandas.DataFrame:
-        raise ValueError("magic bytes")
-
-    reading(torn)
+    holds(ValueError("magic bytes"))
     assert refusal(str(path)) == f"{path}: cannot be read as parquet (ValueError)"
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "parquet needs pyarrow; pip install" in refusal(str(path))
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).filter(str.strip)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .addresses import base_address
 from .engines import Config, Engine, engine_of
 from .errors import UserError
+from .jsontext import parsed
 from .options import Options
 
 KNOWN = ("vanilla", "longspec", "prompt_lookup", "ngram", "suffix", "draft_model", "eagle3")
@@ -25,12 +26,13 @@ class Arm:
     """One way of serving the target.
 
     ``config`` is None without speculation. ``urls``: the replicas of a server that already runs,
-    whose configuration is not known here.
+    whose configuration is not known here, and ``flag`` what they were given with.
     """
 
     name: str
     config: Config | None = None
     urls: tuple[str, ...] = ()
+    flag: str = field(default="", compare=False)
 
     @property
     def ours(self) -> bool:
@@ -55,6 +57,12 @@ class Arm:
         tokens = next((self.config[name] for name in names if name in self.config), None)
         return int(tokens) if tokens else None
 
+    @property
+    def nodes(self) -> int | None:
+        """Tokens that SGLang counts as drafted in each step; None for other engines."""
+        tokens = (self.config or {}).get("speculative_num_draft_tokens")
+        return int(tokens) - 1 if tokens else None
+
     def _shapes(self) -> list[list[int]]:
         """Level sizes of the tree and of the branches merged into it, as far as they are given."""
         given = {**_defaults_of_draft((self.config or {}).get("model")), **(self.config or {})}
@@ -68,7 +76,7 @@ def _defaults_of_draft(folder: str | None) -> dict[str, Any]:
     if not folder or not path.is_file():
         return {}
     try:
-        defaults = json.loads(path.read_text("utf-8")).get("longspec_config", {})
+        defaults = parsed(path.read_bytes()).get("longspec_config", {})
     except (ValueError, AttributeError):
         return {}
     return defaults if isinstance(defaults, dict) else {}
@@ -130,7 +138,7 @@ def _value(text: str, name: str, at: int, engine: Engine) -> tuple[Value, int]:
         return address.group().split("+"), address.end()
     try:
         config, end = json.JSONDecoder().raw_decode(text, at + 1)
-    except ValueError:
+    except (ValueError, RecursionError):
         config, end = None, at
     if not isinstance(config, dict):
         raise UserError(
@@ -142,7 +150,8 @@ def _value(text: str, name: str, at: int, engine: Engine) -> tuple[Value, int]:
 
 def _make(name: str, value: Value, options: Options, engine: Engine) -> Arm:
     if isinstance(value, list):
-        return Arm(name, urls=tuple(base_address(url) for url in value))
+        flag = "--base-url " if options.base_url is not None else f"--arms {name}="
+        return Arm(name, urls=tuple(base_address(url, flag) for url in value), flag=flag)
     if isinstance(value, dict):
         engine.check(name, value)
         return Arm(name, value)

@@ -10,6 +10,7 @@ from functools import partial
 from rich.console import Console
 
 from . import checks, server, stopping
+from .addresses import foreign
 from .arms import Arm, parse_arms
 from .checks import writing
 from .collect import collect
@@ -90,11 +91,13 @@ class Bench:
     def _left(self, arm: Arm, round_: int, condition: Condition, prompts: Sequence[Prompt]) -> bool:
         """Whether a prompt, a later turn of one, or the control is missing."""
         known = self.journal.known(Place(arm.name, round_, condition))
-        long = {name for w in self.journal.windows if w.arm == arm.name for name in w.too_long}
+        out = {name for w in self.journal.windows if w.arm == arm.name for name in w.too_long}
+        out |= {name for (name, _), record in known.items() if record.error}  # no turn follows it
         keys = _keys(prompts)
-        asked = {key for key in keys if key[0] not in long}
+        asked = {key for key in keys if key[0] not in out}
+        good = {key for key, record in known.items() if not record.error}
         checked = not self._controls(arm, round_, condition) or (
-            known.keys() & keys <= self.journal.controlled(condition).keys()
+            good & keys <= self.journal.controlled(condition).keys()
         )
         return not (asked <= known.keys() and checked)
 
@@ -151,7 +154,8 @@ class Bench:
     @contextmanager
     def _servers(self, arm: Arm, show: Show) -> Iterator[list[server.Server]]:
         if arm.urls:
-            yield [server.Server(url) for url in arm.urls]
+            found = [foreign(url, arm.flag + url, self.options.ca_file) for url in arm.urls]
+            yield [server.Server(address) for address in found]
             return
         # Asked for again in each round: the port may have been taken since.
         self.port = server.choose_port(self.options.port)

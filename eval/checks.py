@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
+import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from pathlib import Path
 from .arms import NAME, Arm
 from .engines import engine_of
 from .errors import UserError
+from .jsontext import an_object, parsed
 from .options import Options
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -26,6 +27,7 @@ def check(options: Options, arms: list[Arm]) -> None:
         _check_own_servers(options, own)
     else:
         _check_running_servers(options)
+    _check_certificate(options)
     _check_source(options, bool(own))
     _check_length(options.output_len, context_limit(options))
     _check_writable(options.output_dir)
@@ -70,6 +72,18 @@ def _check_running_servers(options: Options) -> None:
         raise UserError(f"--arms {options.arms}: --base-url measures one arm; give one name")
 
 
+def _check_certificate(options: Options) -> None:
+    if options.ca_file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=str(options.ca_file))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no certificate"
+        raise UserError(
+            f"--ca-file {options.ca_file}: cannot be used ({why}); give a PEM file"
+        ) from None
+
+
 def _check_source(options: Options, own: bool) -> None:
     file, folder = options.metrics_source == "file", options.metrics_file_dir
     if (file or folder) and not engine_of(options.engine).export:
@@ -103,10 +117,10 @@ def context_limit(options: Options) -> int | None:
     if not options.model or not path.is_file():
         return None
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError:
+        config = an_object(parsed(path.read_bytes()), "it")
+    except (OSError, ValueError):
         raise UserError(f"--model {options.model}: config.json is not JSON; repair it") from None
-    limit = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
+    limit = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
     return int(limit) if limit else None
 
 

@@ -1,33 +1,33 @@
-"""Drives the prompts through the OpenAI client and makes one record per request."""
+"""Sends the prompts to a server and makes one record per request, whatever comes back."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import openai
 
+from .answer import Answer, FailedError
 from .conditions import Condition, Place
 from .datasets import Prompt
 from .errors import one_line
+from .events import EventReader
+from .http import Address, why
+from .jsontext import writable
 from .metrics import tpot_ms
 from .options import Options
 from .readers import Reader
 from .records import RequestRecord, sha256
+from .sampling import sent
 
 Messages = list[dict[str, str]]
-STANDARD = {"id", "object", "created", "model", "choices", "usage", "system_fingerprint"}
-# As many connections as requests in flight. Any: the library brings an httpx of its own.
-_UNLIMITED: Any = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 Done = Callable[[RequestRecord], None]
+PATH = "/v1/chat/completions"
+CUT = "the stream ended before the answer did"
+LONGEST_ERROR = 400  # characters
 
 WARM_UP = (
     "Name three things that float on water and say why they do.",
@@ -36,62 +36,21 @@ WARM_UP = (
 )
 
 
-@dataclass
-class _Seen:
-    """What a stream has shown so far."""
-
-    started: float
-    first: float | None = None
-    text: list[str] = field(default_factory=list)
-    finish_reason: str | None = None
-    request_id: str | None = None
-    usage: Any = None
-    token_ids: list[int] = field(default_factory=list)
-    chunk_tokens: list[int] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def take(self, chunk: dict[str, Any]) -> None:
-        """Read one chunk of an answer in the OpenAI format."""
-        if error := chunk.get("error"):
-            raise ValueError(f"the server sent an error: {json.dumps(error)}")
-        self.request_id = chunk.get("id") or self.request_id
-        self.usage = chunk.get("usage") or self.usage
-        self.extra |= {k: v for k, v in chunk.items() if k not in STANDARD and v is not None}
-        for choice in chunk.get("choices", ()):
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-            if ids := choice.get("token_ids"):
-                self.token_ids += ids
-                self.chunk_tokens.append(len(ids))
-            if content := choice["delta"].get("content"):
-                self.first = self.first or time.perf_counter()
-                self.text.append(content)
-
-
 class Driver:
     """Sends prompts to one server, or to its replicas in turn; repeats no measured request."""
 
-    def __init__(self, urls: Sequence[str], model: str, options: Options, reader: Reader) -> None:
-        self.urls, self.model, self.options, self.reader = urls, model, options, reader
+    def __init__(
+        self, addresses: Sequence[Address], model: str, options: Options, reader: Reader
+    ) -> None:
+        self.addresses, self.model, self.options, self.reader = addresses, model, options, reader
 
     @asynccontextmanager
-    async def clients(self) -> AsyncIterator[list[openai.AsyncOpenAI]]:
+    async def clients(self) -> AsyncIterator[list[httpx.AsyncClient]]:
         """A client for each replica; a prompt stays with one, for its prefix cache."""
+        seconds = self.options.request_timeout
         async with AsyncExitStack() as stack:
-            yield [await stack.enter_async_context(self._client(url)) for url in self.urls]
-
-    def _client(self, url: str) -> openai.AsyncOpenAI:
-        local = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-        return openai.AsyncOpenAI(
-            base_url=f"{url}/v1",
-            api_key=os.environ.get("OPENAI_API_KEY", "none"),
-            max_retries=0,
-            timeout=self.options.request_timeout,
-            http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=not local,  # no proxy stands before a server of this machine
-                verify=url.startswith("https"),  # reading certificates takes a while
-                limits=_UNLIMITED,
-            ),
-        )
+            made = [address.async_client(seconds) for address in self.addresses]
+            yield [await stack.enter_async_context(client) for client in made]
 
     async def warm_up(self, condition: Condition) -> None:
         """Send a few requests that no number counts; their errors show again when measured."""
@@ -126,14 +85,14 @@ class Driver:
 
     async def _converse(
         self,
-        client: openai.AsyncOpenAI,
+        client: httpx.AsyncClient,
         prompt: Prompt,
         place: Place,
         done: Done,
         known: Mapping[tuple[str, int], RequestRecord],
     ) -> None:
         """The turns of a prompt, each with the answers before it; ends at the first error."""
-        messages: Messages = []
+        messages = opening(prompt)
         for turn, text in enumerate(prompt.turns):
             messages += user(text)
             record = known.get((prompt.prompt_id, turn))
@@ -145,62 +104,110 @@ class Driver:
             messages.append({"role": "assistant", "content": record.text})
 
     async def _record(
-        self, client: openai.AsyncOpenAI, messages: Messages, record: RequestRecord, place: Place
+        self, client: httpx.AsyncClient, messages: Messages, record: RequestRecord, place: Place
     ) -> RequestRecord:
+        """The request and all that is made of its answer: what is odd there costs this one only."""
         record.started, started = time.time(), time.perf_counter()
+        told, answer = record.model_copy(), None
         try:
-            seen = await self._ask(client, messages, self.options.output_len, place.condition)
-        except Exception as error:  # of whatever transport the library uses
-            record.error = one_line(f"{type(error).__name__}: {error}")[:400]
-            record.latency_ms = 1e3 * (time.perf_counter() - started)
-            return record
-        self._fill(record, seen, time.perf_counter())
-        return record
+            answer = await self._ask(client, messages, self.options.output_len, place.condition)
+            self._fill(told, answer, time.perf_counter())
+        except Exception as error:  # of the transport, the server, or what it sent
+            told = told if answer else record
+            told.error, told.answered = _told(error), isinstance(error, ValueError)
+            told.latency_ms = told.latency_ms or 1e3 * (time.perf_counter() - started)
+        return told
 
     async def _ask(
-        self, client: openai.AsyncOpenAI, messages: Messages, tokens: int, condition: Condition
-    ) -> _Seen:
-        seen = _Seen(time.perf_counter())
-        create: Any = client.chat.completions.with_streaming_response.create
-        # Read raw: the library's models of each chunk cost more than all else that is done here.
-        async with create(
-            model=self.model,
-            messages=messages,
-            max_tokens=tokens,
-            temperature=condition.temperature,
-            seed=self.options.seed,
-            stream=True,
-            stream_options={"include_usage": True},
-            extra_body=self.reader.request,
-        ) as response:
-            async for line in response.iter_lines():
-                if line.startswith("data:") and (data := line[5:].strip()) != "[DONE]":
-                    seen.take(json.loads(data))
-        if seen.finish_reason is None:
-            raise ValueError("the stream ended before the answer did")
-        return seen
+        self, client: httpx.AsyncClient, messages: Messages, tokens: int, condition: Condition
+    ) -> Answer:
+        body = self.body(messages, tokens, condition.temperature)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        events, answer = EventReader(), Answer(time.perf_counter())
+        async with (
+            asyncio.timeout(self.options.request_timeout),
+            client.stream("POST", PATH, json=body) as response,
+        ):
+            await refuse(response)
+            async for part in response.aiter_bytes():
+                for data in events.feed(part):
+                    answer.take(data)
+            _end(answer, events)
+        if not answer.parts:
+            kind = response.headers.get("Content-Type", "nothing")
+            raise FailedError(f"the answer is no stream of events but {kind}")
+        if answer.finish_reason is None and not answer.done:
+            raise FailedError(CUT)
+        return answer
 
-    def _fill(self, record: RequestRecord, seen: _Seen, ended: float) -> None:
-        record.latency_ms = 1e3 * (ended - seen.started)
-        record.ttft_ms = 1e3 * (seen.first - seen.started) if seen.first else None
-        record.text, record.finish_reason = "".join(seen.text), seen.finish_reason
-        record.text_sha256, record.request_id = sha256(record.text), seen.request_id
-        record.token_ids = seen.token_ids or None
-        record.chunk_tokens = seen.chunk_tokens or None
-        if seen.usage is None:
-            record.error = "the server sent no usage, so tokens cannot be counted"
-            return
-        record.prompt_tokens = seen.usage["prompt_tokens"]
-        record.completion_tokens = seen.usage["completion_tokens"]
+    def body(self, messages: Messages, tokens: int, temperature: float) -> dict[str, Any]:
+        """What every request has alike."""
+        return {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": tokens,
+            "temperature": temperature,
+            "seed": self.options.seed,
+            **sent(self.options.sampling),
+            **(self.reader.request or {}),
+        }
+
+    def _fill(self, record: RequestRecord, answer: Answer, ended: float) -> None:
+        """Raise ``ValueError`` where the answer is odd; what could be read until then stays."""
+        record.latency_ms = 1e3 * (ended - answer.started)
+        record.ttft_ms = 1e3 * (answer.first - answer.started) if answer.first else None
+        record.first = answer.kind
+        said, whole = answer.said()
+        record.text, record.reasoning = said["content"], said["reasoning"]
+        record.tool_calls, record.refusal = said["tool_calls"], said["refusal"]
+        record.text_sha256 = sha256(record.text)
+        record.finish_reason, record.request_id = answer.finish_reason, answer.request_id
+        if not whole:
+            raise ValueError("the answer has half a surrogate pair, which is no text (now U+FFFD)")
+        record.prompt_tokens = answer.count("prompt_tokens")
+        record.completion_tokens = answer.count("completion_tokens")
+        record.token_ids = answer.token_ids or None
+        record.chunk_tokens = answer.chunk_tokens or None
         record.tpot_ms = tpot_ms(record.latency_ms, record.ttft_ms, record.completion_tokens)
-        if stats := self.reader.of_response(seen.extra):
+        if stats := self.reader.of_response(answer.extra):
             record.steps, record.drafted = stats.steps, stats.drafted
             record.accepted, record.per_position = stats.accepted, stats.per_position
             record.step_accepted = stats.step_accepted
 
 
+def _end(answer: Answer, events: EventReader) -> None:
+    """Take what the stream ended with; a part of an event is none."""
+    for data in events.end():
+        try:
+            answer.take(data)
+        except ValueError:
+            raise FailedError(CUT) from None
+
+
+async def refuse(response: httpx.Response) -> None:
+    """Raise the error that the server answers with, in its own words."""
+    if response.is_error:
+        text = (await response.aread()).decode("utf-8", "replace")
+        try:
+            response.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            raise FailedError(f"{why(error)}: {text}") from None
+
+
 def user(text: str) -> Messages:
     return [{"role": "user", "content": text}]
+
+
+def opening(prompt: Prompt) -> Messages:
+    """What stands before the first turn."""
+    return [{"role": "system", "content": prompt.system}] if prompt.system else []
+
+
+def _told(error: Exception) -> str:
+    """The error in one line, by its kind."""
+    said = str(error) if isinstance(error, (FailedError, ValueError)) else why(error)
+    name = "" if isinstance(error, FailedError) else f"{type(error).__name__}: "
+    return writable(one_line(f"{name}{said}"))[:LONGEST_ERROR]
 
 
 def _blank(prompt: Prompt, turn: int, place: Place) -> RequestRecord:

@@ -48,6 +48,7 @@ def _run(
         condition,
         label(arm.name, condition, options.conditions),
         depth=arm.depth,
+        nodes=arm.nodes,
         speculates=arm.speculates,
         source=options.metrics_source,
         records=records,

@@ -7,12 +7,14 @@ import codecs
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import openai
+import httpx
 
+from .answer import texts_of
 from .arms import Arm
-from .client import Driver, Messages, user
+from .client import PATH, Driver, Messages, opening, user
 from .conditions import Condition
 from .datasets import Prompt
+from .jsontext import parsed, writable
 from .options import Options
 from .records import ControlRecord, RequestRecord
 
@@ -54,7 +56,7 @@ async def control(
 def _turns(
     prompt: Prompt, measured: Mapping[Key, RequestRecord]
 ) -> Iterable[tuple[Messages, RequestRecord]]:
-    messages: Messages = []
+    messages = opening(prompt)
     for turn, text in enumerate(prompt.turns):
         record = measured.get((prompt.prompt_id, turn))
         if record is None or record.error:
@@ -65,57 +67,48 @@ def _turns(
 
 
 async def _again(
-    client: openai.AsyncOpenAI, driver: Driver, messages: Messages, record: RequestRecord
+    client: httpx.AsyncClient, driver: Driver, messages: Messages, record: RequestRecord
 ) -> ControlRecord | None:
     """None where the request fails: what has no control is told of in the report."""
+    body = driver.body(messages, driver.options.output_len, record.temperature)
     try:
-        return _record(await _ask(client, driver, messages, record), record)
-    except Exception:  # of whatever transport the library uses
+        answer = await client.post(PATH, json=body | {"logprobs": True, "top_logprobs": 2})
+        return _record(parsed(answer.raise_for_status().content), record)
+    except Exception:  # of the transport, or of an odd answer
         return None
 
 
-async def _ask(
-    client: openai.AsyncOpenAI, driver: Driver, messages: Messages, record: RequestRecord
-) -> Any:
-    return await client.chat.completions.create(
-        model=driver.model,
-        messages=messages,  # type: ignore[arg-type]
-        max_tokens=driver.options.output_len,
-        temperature=record.temperature,
-        seed=driver.options.seed,
-        logprobs=True,
-        top_logprobs=2,
-        extra_body=driver.reader.request,
-    )
-
-
 def _record(answer: Any, record: RequestRecord) -> ControlRecord:
-    choice = answer.choices[0]
-    tokens = choice.logprobs.content or [] if choice.logprobs else []
+    choice = answer["choices"][0]
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    said = {kind: writable(text) for kind, text in texts_of(choice["message"]).items()}
     return ControlRecord(
         prompt_id=record.prompt_id,
         turn=record.turn,
         concurrency=record.concurrency,
         temperature=record.temperature,
-        text=choice.message.content or "",
-        token_ids=(choice.model_extra or {}).get("token_ids"),
+        text=said.pop("content", ""),
+        **said,
+        token_ids=choice.get("token_ids"),
         ends=ends_of(tokens),
         margins=[margin_of(token) for token in tokens],
     )
 
 
-def ends_of(tokens: Sequence[Any]) -> list[int]:
+def ends_of(tokens: Sequence[Mapping[str, Any]]) -> list[int]:
     """Where each token ends in the text, in characters; a character may take several tokens."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     ends, length = [], 0
     for token in tokens:
-        bytes_ = bytes(token.bytes) if token.bytes is not None else token.token.encode()
+        told = token.get("bytes")
+        bytes_ = bytes(told) if told is not None else token["token"].encode()
         length += len(decoder.decode(bytes_))
         ends.append(length)
     return ends
 
 
-def margin_of(token: Any) -> float | None:
+def margin_of(token: Mapping[str, Any]) -> float | None:
     """Log-probability of the token less that of the best other one, in nats."""
-    others = [top.logprob for top in token.top_logprobs if top.token != token.token]
-    return float(token.logprob - max(others)) if others else None
+    tops = token.get("top_logprobs") or []
+    others = [top["logprob"] for top in tops if top["token"] != token["token"]]
+    return float(token["logprob"] - max(others)) if others else None

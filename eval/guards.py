@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .metrics import gap
 from .readers import Counters
 from .results import Lossless, Warned
-from .runs import ArmRun, lengths_by_source, of_records, totals
+from .runs import ArmRun, lengths_by_source, of_records, totals, undrafted
 
 _LOOP = re.compile(r"(.{1,150}?)\1{3,}.{0,150}$", re.DOTALL)
 SOURCES_DIFFER = 0.05  # of an acceptance length
@@ -53,7 +53,7 @@ def _lengths(run: ArmRun) -> Found:
 
 
 def _loops(run: ArmRun) -> Found:
-    looping = [record.prompt_id for record in run.good if loops(record.text)]
+    looping = [record.prompt_id for record in run.good if loops(record.whole)]
     if looping:
         yield (
             "repetition_loop",
@@ -66,6 +66,13 @@ def _tokens(run: ArmRun) -> Found:
     empty = [record.prompt_id for record in run.good if not record.completion_tokens]
     if empty:
         yield "empty_answers", f"{len(empty)} answers have no tokens: {', '.join(empty[:5])}"
+    mute = [r.prompt_id for r in run.good if r.completion_tokens and not r.whole]
+    if mute:
+        yield (
+            "no_text",
+            f"{len(mute)} of {len(run.good)} answers have tokens and no text of any kind, so that"
+            f" nothing can be seen of them: {', '.join(mute[:5])}",
+        )
     off = [r for r in run.good if r.token_ids and len(r.token_ids) != r.completion_tokens]
     if off:
         yield (
@@ -92,8 +99,33 @@ def _speculation(run: ArmRun) -> Found:
     steps = totals(run).steps
     if run.speculates is False and steps:
         yield "vanilla_speculates", f"its server verified {steps} drafts, so it is no baseline"
-    if run.speculates and not steps and run.good:
+    offered = run.counters is not None and run.counters.offered
+    told_to = run.speculates or (run.speculates is None and offered)
+    if told_to and not steps and run.good:
         yield "nothing_drafted", "its server verified no draft; read its log"
+
+
+def _undrafted(run: ArmRun) -> Found:
+    found = undrafted(run)
+    if found:
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in run.reasons.items())
+        several = sum(record.completion_tokens > 1 for record in run.good)
+        yield (
+            "undrafted",
+            f"{len(found)} of {several} answers of several tokens had no draft at all:"
+            f" {', '.join(dict.fromkeys(r.prompt_id for r in found[:5]))};"
+            + (f" its log says why: {reasons}" if reasons else " read its server's log"),
+        )
+
+
+def _sampling(run: ArmRun) -> Found:
+    if run.sampling == "server" and run.defaults:
+        told = ", ".join(f"{name} {value:g}" for name, value in run.defaults.items())
+        yield (
+            "sampling_defaults",
+            f"its server draws with defaults of the model: {told}; --sampling neutral turns them"
+            " off",
+        )
 
 
 def _rates(run: ArmRun) -> Found:
@@ -201,6 +233,8 @@ CHECKS = (
     _tokens,
     _template,
     _speculation,
+    _undrafted,
+    _sampling,
     _rates,
     _counters,
     _control,

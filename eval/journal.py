@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from .conditions import Condition, Place
 from .errors import UserError
 from .jsonlog import JsonLog, replace_text
+from .jsontext import an_object, parsed
 from .options import Options
 from .readers import Counters
 from .records import ControlRecord, RequestRecord
@@ -31,6 +32,8 @@ _FREE = {
     "format",
     "goodput",
     "recipe",
+    "ca_file",
+    "export",
 }
 Key = tuple[str, int]  # prompt, turn
 
@@ -51,6 +54,7 @@ class WindowRecord(BaseModel):
     counters: dict[str, Any] | None = None
     too_long: list[str] = []
     raw_prompt_tokens: dict[str, int] = {}
+    model_root: str | None = None  # where the server says that it loaded the model from
 
     @property
     def place(self) -> Place:
@@ -82,7 +86,7 @@ class Journal:
         self._windows = JsonLog(folder / "windows.jsonl", WindowRecord)
         self._control = JsonLog(folder / "control.jsonl", ControlRecord)
         self._failed = JsonLog(folder / "failed.jsonl", RequestRecord)
-        self.options = options.model_dump(mode="json", exclude=_FREE)
+        self.options = options.shown(exclude=_FREE)
         self.records: list[RequestRecord] = []
         self.failed: list[RequestRecord] = []
         self.windows: list[WindowRecord] = []
@@ -127,10 +131,13 @@ class Journal:
         return {record.key: record for record in mine}
 
     def _take_up(self) -> None:
-        """Keep what ended well; what failed goes to ``failed.jsonl``, to be asked again."""
+        """Keep what ended well; what failed goes to ``failed.jsonl``, to be asked again.
+
+        An answer that came and was odd stays: asked again it would come again.
+        """
         if not self.manifest.is_file():
             return
-        before = json.loads(self.manifest.read_text("utf-8"))
+        before = _manifest(self.manifest)
         names = [name for name in self.options if before.get(name) != self.options[name]]
         if names:
             flag = "--" + names[0].replace("_", "-")
@@ -139,8 +146,9 @@ class Journal:
                 f" not {self.options[names[0]]}; give that, or --overwrite to start again"
             )
         found = self._requests.read()
-        self.records = [record for record in found if not record.error]
-        self.failed = self._failed.read() + [record for record in found if record.error]
+        again = [record for record in found if record.error and not record.answered]
+        self.records = [record for record in found if not record.error or record.answered]
+        self.failed = self._failed.read() + again
         self.windows, self.control = self._windows.read(), self._control.read()
 
     def _refuse_unfinished(self) -> None:
@@ -154,9 +162,18 @@ class Journal:
             )
 
 
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        return an_object(parsed(path.read_bytes()), "it")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); give --overwrite to start again"
+        ) from None
+
+
 def _complete(results: Path) -> bool:
     try:
-        return bool(json.loads(results.read_text("utf-8"))["complete"])
+        return bool(parsed(results.read_bytes())["complete"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -1,8 +1,10 @@
-"""What a server's log says for people: its last words, and the first error in it."""
+"""What a server's log says: its last words, the first error in it, why requests had no drafts."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +20,21 @@ _NOISE = re.compile(
     r"|Received sigquit from a child process|kill_process_tree called"  # follow an error
 )
 _ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception): \S")
+
+
+_UNDRAFTED = re.compile(r"longspec: (\d+) requests? so far served without drafts: (.+?)\s*$", re.M)
+
+
+def undrafted_reasons(logs: Iterable[Path]) -> dict[str, int]:
+    """Why requests had no drafts, as the longspec plugin logs it, and of at least how many."""
+    found: Counter[str] = Counter()
+    for log in logs:
+        told: dict[str, int] = {}
+        with suppress(OSError):
+            for count, reason in _UNDRAFTED.findall(log.read_text("utf-8", "replace")):
+                told[reason] = max(told.get(reason, 0), int(count))
+        found.update(told)
+    return dict(found)
 
 
 def last_line(log: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import metrics
-from .records import ControlRecord, RequestRecord
+from .records import ControlRecord, RequestRecord, same_answer
 from .results import Divergence, Lossless
 from .runs import ArmRun
 
@@ -17,7 +17,8 @@ def lossless(run: ArmRun, vanilla: ArmRun | None) -> Lossless | None:
     """None where sampling makes answers differ anyway, or there is nothing to compare with.
 
     Answers are compared where both had the same input: the same round, and all turns before it
-    equal. Divergences are listed once per prompt and turn.
+    equal. Two of which neither tokens nor a text came are not compared. Divergences are listed once
+    per prompt and turn.
     """
     if vanilla is None or run.condition.temperature > 0:
         return None
@@ -27,7 +28,8 @@ def lossless(run: ArmRun, vanilla: ArmRun | None) -> Lossless | None:
         pairs: Pairs = [(first[key], c) for key, c in margins.items() if key in first]
     else:
         pairs = list(_same_input(run, vanilla))
-    found = [(base, _divergence(base, other, margins.get(base.key))) for base, other in pairs]
+    told = [(base, other) for base, other in pairs if same_answer(base, other) is not None]
+    found = [(base, _divergence(base, other, margins.get(base.key))) for base, other in told]
     different = {base.key: each for base, each in reversed(found) if each is not None}
     if not found:
         return None
@@ -55,20 +57,25 @@ def _divergence(
     """The margin is told where the control agrees with vanilla up to there and one token on.
 
     By token ids where all have them: a character of several tokens may part before it is whole.
+    Where a model thinks or calls tools, markers that no text shows stand between: ids alone tell.
     """
-    at = metrics.first_difference(base.text, other.text)
-    if at is None:
+    if same_answer(base, other):
         return None
-    found = Divergence(prompt_id=base.prompt_id, turn=base.turn, character=at)
+    at = metrics.first_difference(base.whole, other.whole)
+    found = Divergence(
+        prompt_id=base.prompt_id, turn=base.turn, character=len(base.whole) if at is None else at
+    )
     if control is None:
         return found
-    if base.token_ids and other.token_ids and control.token_ids:
-        token = metrics.first_difference(base.token_ids, other.token_ids)
-        same = metrics.first_difference(base.token_ids, control.token_ids)
+    if base.all_ids and other.all_ids and control.all_ids:
+        token = metrics.first_difference(base.all_ids, other.all_ids)
+        same = metrics.first_difference(base.all_ids, control.all_ids)
         agrees = token is not None and (same is None or same > token)
-    else:
+    elif at is not None and base.whole == base.text and control.whole == control.text:
         token = control.token_at(at)
         agrees = control.text[: at + 1] == base.text[: at + 1]
+    else:
+        return found
     if agrees and token is not None and token < len(control.margins):
         found.token, found.margin = token, control.margins[token]
     return found

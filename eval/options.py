@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,16 +27,26 @@ DEFINITIONS = """definitions:
   joint p_i             P(at least i accepted) = per_pos[i] / steps
   conditional p_i       per_pos[i] / per_pos[i-1], with per_pos[0] = steps
   throughput            completion tokens / seconds with a request in flight
-  TTFT, TPOT            time to the first token; (latency - TTFT) / (completion tokens - 1)
+  TTFT, TPOT            time to the first token, be it of a thought, a text or a tool's call;
+                        (latency - TTFT) / (completion tokens - 1)
   goodput               requests within every limit of --goodput / seconds
   speedup               geometric mean over prompts of vanilla's latency per token over the
                         arm's, each averaged over rounds first, with a 95% bootstrap interval
                         over prompts; speedup_decode is the same on TPOT
-  identical             outputs equal to vanilla's, character by character, of those with the
-                        same input; for vanilla itself its control, the prompts once more. The
-                        margin of a divergence is vanilla's log-probability there, top less second
+  identical             outputs equal to vanilla's, token by token where both tell their ids,
+                        else by all their texts, of those with the same input; for vanilla itself
+                        its control, the prompts once more. The margin of a divergence is vanilla's
+                        log-probability there, top less second
   step time             (latency - TTFT) / decode steps, or the mean cycle of --trace; over
                         vanilla's it is the effective AL at which an arm breaks even"""
+
+_KEY = re.compile(r"""(--[\w-]*api[-_]key[=\s]+)[^\s'"]+""")
+
+
+def without_keys(text: str) -> str:
+    """A command line without the keys that it gives to a server."""
+    return _KEY.sub(r"\1***", text)
+
 
 LimitName = Literal["ttft", "tpot", "latency"]
 
@@ -98,6 +109,11 @@ class Options(BaseModel):
     base_url: str | None = _field(
         None, "measure a server that already runs, as one arm (replicas: URL+URL)"
     )
+    ca_file: Path | None = _field(
+        None,
+        "PEM file of a certificate, or its authority, that https servers which run already are"
+        " trusted by (default: the system's)",
+    )
     dataset: str = _field(
         "builtin",
         "builtin, speed-bench, spec-bench, mt-bench, longbench, aime, humaneval, sharegpt, each"
@@ -119,6 +135,13 @@ class Options(BaseModel):
         [0.0], "0 is greedy; several as 0,1", "numbers from 0 to 2, commas between"
     )
     seed: int = _field(0, "sampling seed", "a whole number of at least 0", ge=0)
+    sampling: str = _field(
+        "neutral",
+        "what requests say of penalties and of cutting the distribution: neutral turns all of it"
+        " off, server leaves it to the defaults of the served model (generation_config.json)",
+        "server or neutral",
+        pattern="^(server|neutral)$",
+    )
     rounds: int = _field(
         1,
         "rounds; arms alternate within each, servers restart",
@@ -187,6 +210,11 @@ class Options(BaseModel):
     trace: bool = _field(False, "ask longspec arms for the time split of their cycles")
 
     _split_limits = field_validator("goodput", mode="before")(_limits)
+
+    def shown(self, exclude: set[str] | None = None) -> dict[str, Any]:
+        """All values as JSON, fit to be written down: without keys of servers."""
+        told = self.model_dump(mode="json", exclude=exclude)
+        return told | {"server_args": without_keys(self.server_args)}
 
     @property
     def conditions(self) -> list[Condition]:

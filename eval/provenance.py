@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from .options import Options
+from .options import Options, without_keys
 
 _PACKAGES = (
     "longspec-plugin",
@@ -37,8 +37,8 @@ def of_bench(
 ) -> dict[str, Any]:
     """Everything one needs to run it again; commands (by arm) and environment of the servers."""
     told = {
-        "options": options.model_dump(mode="json"),
-        "server_commands": {arm: shlex.join(line) for arm, line in commands.items()},
+        "options": options.shown(),
+        "server_commands": {arm: without_keys(shlex.join(line)) for arm, line in commands.items()},
     }
     return describe("eval.speed_bench", told, environment)
 
@@ -47,7 +47,7 @@ def describe(module: str, told: dict[str, Any], environment: dict[str, str]) -> 
     """The same for any command of ``eval``; ``told`` is what only that command knows."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "command": without_keys(shlex.join(["python", "-m", module, *sys.argv[1:]])),
         **told,
         "versions": {"python": platform.python_version(), **_versions()},
         "revision": _revision(),

@@ -1,4 +1,8 @@
-"""One record per request: the same schema for every engine, a line each in requests.jsonl."""
+"""One record per request: the same schema for every engine, a line each in requests.jsonl.
+
+Texts are kept apart by kind: ``text`` is the content, beside it what the model thought before, its
+calls of tools and its refusal. All of them are generated, and counted as completion tokens.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,48 @@ from bisect import bisect_left
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class RequestRecord(BaseModel):
+class Texts(BaseModel):
+    """The texts of an answer, and its tokens where the server gives them."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: str = ""
+    refusal: str = ""
+    token_ids: list[int] | None = None
+
+    @property
+    def whole(self) -> str:
+        """All texts, in the order in which models write them."""
+        return self.reasoning + self.text + self.tool_calls + self.refusal
+
+    @property
+    def parts(self) -> tuple[str, str, str, str]:
+        """The same apart: a thought that moves into the content is another answer."""
+        return self.reasoning, self.text, self.tool_calls, self.refusal
+
+    @property
+    def all_ids(self) -> list[int] | None:
+        """``token_ids`` if they are all that was generated; a parser may keep some back."""
+        return self.token_ids or None
+
+
+def same_answer(one: Texts, other: Texts) -> bool | None:
+    """Whether two answers are alike: by token ids where both have them all, else by their texts.
+
+    None where neither tells: two empty texts are no proof.
+    """
+    if one.all_ids and other.all_ids:
+        return one.all_ids == other.all_ids
+    if not one.whole and not other.whole:
+        return None
+    return one.parts == other.parts
+
+
+class RequestRecord(Texts):
     """What one request did. Times in milliseconds; None where the server does not tell."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Assignments are checked, so that nothing is written that cannot be read again.
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     arm: str
     round: int = 0
@@ -26,7 +68,10 @@ class RequestRecord(BaseModel):
     finish_reason: str | None = None
     request_id: str | None = Field(default=None, description="the server's name of the request")
     started: float | None = Field(default=None, description="seconds since 1970, client's clock")
-    ttft_ms: float | None = None
+    ttft_ms: float | None = Field(default=None, description="to the first part with a token")
+    first: str | None = Field(
+        default=None, description="what that was: reasoning, content, tool_calls, refusal or tokens"
+    )
     tpot_ms: float | None = None
     latency_ms: float | None = None
     steps: int | None = Field(default=None, description="target forwards that verified a draft")
@@ -43,13 +88,20 @@ class RequestRecord(BaseModel):
     step_accepted: list[int] | None = Field(
         default=None, description="accepted tokens of each verify step, in order"
     )
-    token_ids: list[int] | None = None
     chunk_tokens: list[int] | None = Field(
         default=None, description="tokens of each part of the stream that had some"
     )
-    text: str = ""
     text_sha256: str = ""
     error: str | None = None
+    answered: bool = Field(
+        default=False, description="the error is of an answer that came: not asked again"
+    )
+
+    @property
+    def all_ids(self) -> list[int] | None:
+        """As many as the usage says, or they are not all."""
+        told = self.token_ids or []
+        return told if len(told) == self.completion_tokens else None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -69,7 +121,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class ControlRecord(BaseModel):
+class ControlRecord(Texts):
     """Vanilla's answer to a prompt that it has answered before, with what it knew of each token.
 
     The turns before are those of the measured answer. ``ends[i]`` is where token i ends in the
@@ -82,8 +134,6 @@ class ControlRecord(BaseModel):
     turn: int = 0
     concurrency: int = 1
     temperature: float = 0.0
-    text: str
-    token_ids: list[int] | None = None
     ends: list[int] = []
     margins: list[float | None] = []
 

@@ -133,6 +133,17 @@ class BreakEven(BaseModel):
     source: str
 
 
+class Sampling(BaseModel):
+    """What drew the tokens beside temperature and seed.
+
+    ``defaults``: those of the served model that do something, None where they are not known;
+    ``mode`` tells whether requests turned them off (neutral) or not (server).
+    """
+
+    mode: str
+    defaults: dict[str, float] | None
+
+
 class ArmResult(BaseModel):
     """One arm under one condition; its ``label`` tells both."""
 
@@ -165,6 +176,8 @@ class ArmResult(BaseModel):
     categories: dict[str, CategoryResult] = {}
     by_context: list[Bin] = []
     by_generated: list[Bin] = []
+    sampling: Sampling | None = None
+    undrafted: int | None = None
     acceptance_length_per_source: dict[str, float] = {}
     time_split: TimeSplit | None = None
     tree_use: TreeUse | None = None

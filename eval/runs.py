@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from . import metrics
 from .conditions import Condition
@@ -33,6 +34,10 @@ class ArmRun:
     controlled: bool = False  # whether it was to have a control
     filed: dict[str, SpecStats] | None = None  # by request id; None where no file is read
     cycles: list[dict[str, float]] = field(default_factory=list)
+    nodes: int | None = None  # drafted tokens of each step, where that is always the same
+    sampling: str | None = None  # server or neutral; None where nothing was sent
+    defaults: dict[str, Any] | None = None  # the server's for sampling; None where not known
+    reasons: dict[str, int] = field(default_factory=dict)  # why requests had no drafts
 
     @property
     def good(self) -> list[RequestRecord]:
@@ -106,6 +111,20 @@ class ArmRun:
 def _with(record: RequestRecord, stats: SpecStats | None) -> RequestRecord:
     nothing = dict.fromkeys(each.name for each in fields(SpecStats))
     return record.model_copy(update=asdict(stats) if stats else nothing)
+
+
+def undrafted(run: ArmRun) -> list[RequestRecord]:
+    """Good answers of several tokens without a single draft, as far as the server tells.
+
+    Where it does not tell of each request, its counters tell of none or of all.
+    """
+    if run.speculates is False:
+        return []
+    several = [record for record in run.counted if record.completion_tokens > 1]
+    if run.by_request:
+        return [record for record in several if not record.steps]
+    sums = run.counters
+    return several if sums and sums.offered and not sums.steps else []
 
 
 def totals(run: ArmRun) -> Counters:

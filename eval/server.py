@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
@@ -14,13 +13,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
+import httpx
 import psutil
 
+from .addresses import own
 from .arms import Arm
 from .engines import HOST, engine_of
 from .errors import UserError
+from .http import Address, why
 from .logs import last_line, last_words
 from .options import Options
 
@@ -38,9 +39,14 @@ Show = Callable[[str], None]
 class Server:
     """A server to measure; ``process``, its keeper, and ``log`` only if it is ours."""
 
-    url: str
+    address: Address
     process: subprocess.Popen[bytes] | None = None
     log: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """``http://HOST:PORT``."""
+        return self.address.url
 
     def check_alive(self, patience: float = 0.0) -> None:
         """Raise ``UserError`` if our server has ended, does so within ``patience`` seconds, or
@@ -49,7 +55,7 @@ class Server:
         if self.process is None or self.log is None:
             return
         self.check_process(patience, RESUME)
-        if (found := health(self.url)) in (OK, SLOW):
+        if (found := health(self.address)) in (OK, SLOW):
             return
         self.check_process(LEAVING_SECONDS, RESUME)
         words = last_words(self.log)
@@ -66,23 +72,16 @@ class Server:
             raise UserError(death_notice(self.process, self.log, then))
 
 
-def health(url: str, timeout: float = 5.0) -> str:
-    """What ``/health`` says: ``OK``, ``SLOW``, or what is wrong.
-
-    Not by httpx, whose every call makes a TLS context first: many requests may fail at once.
-    """
-    place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.hostname or HOST, place.port, timeout=timeout)
+def health(address: Address, timeout: float = 5.0) -> str:
+    """What ``/health`` says: ``OK``, ``SLOW``, or what is wrong."""
     try:
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
+        with address.client(timeout) as client:
+            status = client.get("/health").status_code
         return OK if status == 200 else f"HTTP {status}"
-    except TimeoutError:
+    except httpx.TimeoutException:
         return SLOW
-    except (OSError, http.client.HTTPException) as error:
-        return getattr(error, "strerror", None) or type(error).__name__
-    finally:
-        connection.close()
+    except (OSError, httpx.HTTPError) as error:
+        return why(error)
 
 
 def choose_port(asked: int | None) -> int:
@@ -130,7 +129,7 @@ def running(
         # Signals are held: one between the start and the ``try`` would leave the server behind.
         process = _keep(line, env, output)
     try:
-        server = Server(f"http://{HOST}:{port}", process, log)
+        server = Server(own(line, env, port), process, log)
         _wait(server, log, timeout, show)
         yield server
     finally:
@@ -154,16 +153,16 @@ def _keep(line: list[str], env: dict[str, str], output: IO[bytes]) -> subprocess
 
 
 def _wait(server: Server, log: Path, timeout: float, show: Show) -> None:
-    started = time.monotonic()
+    started, found = time.monotonic(), SLOW
     while time.monotonic() - started < timeout:
         server.check_process()
-        if health(server.url) == OK:
+        if (found := health(server.address)) == OK:
             return
         show(f"starting, {time.monotonic() - started:.0f} s: {last_line(log)}")
         time.sleep(POLL_SECONDS)
     raise UserError(
-        f"--startup-timeout {timeout:g}: the server was not ready in time; give it longer;"
-        f" log {log}; {last_words(log)}"
+        f"--startup-timeout {timeout:g}: the server was not ready in time (/health:"
+        f" {found}); give it longer; log {log}; {last_words(log)}"
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
+from . import sampling
 from .arms import Arm
+from .logs import undrafted_reasons
 from .options import Options
 from .readers import reader_of
 from .runs import ArmRun
@@ -40,9 +43,25 @@ class Sources:
 
     def read(self, arm: Arm, run: ArmRun) -> None:
         """Add what was written of the run; warm-ups and strangers have other ids and times."""
+        run.sampling = self.options.sampling
+        run.defaults = self._defaults(arm, run)
+        run.reasons = undrafted_reasons(self._logs(arm))
         if trace := self.trace(arm):
             run.cycles = read_cycles(trace, run.spans)
         if export := self.export(arm):
             found = reader_of(self.options.engine).of_folder(export)
             ours = [record.request_id or "" for record in run.good]
             run.filed = {name: found[name] for name in ours if name in found}
+
+    def _logs(self, arm: Arm) -> list[Path]:
+        return [] if arm.urls else sorted(self.folder.glob(f"{arm.name}*.log"))
+
+    def _defaults(self, arm: Arm, run: ArmRun) -> dict[str, Any] | None:
+        """The sampling defaults of the served model; None where they cannot be known.
+
+        vLLM logs what it takes over, if anything. What others say is in the model's own folder.
+        """
+        if not arm.urls and self.options.engine == "vllm":
+            return sampling.in_logs(self._logs(arm))
+        roots = [window.model_root for window in run.windows if window.model_root]
+        return sampling.in_folder(roots[-1] if arm.urls and roots else self.options.model)

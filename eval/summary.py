@@ -10,8 +10,17 @@ from .lossless import lossless
 from .pairing import speedup
 from .readers import Counters
 from .records import RequestRecord
-from .results import AcceptanceLength, ArmResult, Bin, CategoryResult, Goodput, Speedup, Spread
-from .runs import ArmRun, lengths_by_source, of_records, totals
+from .results import (
+    AcceptanceLength,
+    ArmResult,
+    Bin,
+    CategoryResult,
+    Goodput,
+    Sampling,
+    Speedup,
+    Spread,
+)
+from .runs import ArmRun, lengths_by_source, of_records, totals, undrafted
 from .timesplit import time_split, tree_use
 
 CONTEXT_EDGE, GENERATED_EDGE = 128, 32  # tokens of the first bin; each later one is twice as wide
@@ -40,8 +49,10 @@ def summarise(run: ArmRun, vanilla: ArmRun | None, limits: Limits | None = None)
         drafted=spec.drafted,
         accepted=spec.accepted,
         acceptance_length=length,
-        acceptance_rate=metrics.acceptance_rate(spec.drafted, spec.accepted),
-        acceptance_rate_path=metrics.path_acceptance_rate(spec.steps, spec.accepted, run.depth),
+        acceptance_rate=_rate(run, spec),
+        acceptance_rate_path=metrics.path_acceptance_rate(
+            spec.steps, _accepted(run, spec), run.depth
+        ),
         joint_per_position=metrics.joint_per_position(spec.per_position, spec.steps),
         conditional_per_position=metrics.conditional_per_position(spec.per_position, spec.steps),
         ttft_ms=_spread(good, "ttft_ms"),
@@ -51,6 +62,8 @@ def summarise(run: ArmRun, vanilla: ArmRun | None, limits: Limits | None = None)
         speedup=_speedup(good, vanilla, run, "latency_per_token"),
         speedup_decode=decode,
         lossless=lossless(run, vanilla),
+        sampling=Sampling(mode=run.sampling, defaults=run.defaults) if run.sampling else None,
+        undrafted=len(undrafted(run)) if run.by_request or run.counters else None,
         categories=_categories(run, vanilla),
         by_context=_bins(run, CONTEXT_EDGE, from_prompt=True),
         by_generated=_bins(run, GENERATED_EDGE, from_prompt=False),
@@ -63,6 +76,23 @@ def summarise(run: ArmRun, vanilla: ArmRun | None, limits: Limits | None = None)
 
 def _spread(records: Iterable[RequestRecord], of: str) -> Spread:
     return Spread(**metrics.spread(getattr(record, of) for record in records))
+
+
+def _accepted(run: ArmRun, spec: Counters) -> int | None:
+    """Of counters that know tokens and steps alone: what is neither a prefill's nor a bonus token.
+
+    Holds where every decode step is a verify step, as in SGLang. Tokens that were cut at an
+    answer's end are in no counter.
+    """
+    if spec.accepted is not None or not spec.steps or run.by_request:
+        return spec.accepted
+    return max(spec.completion_tokens - len(run.good) - spec.steps, 0)
+
+
+def _rate(run: ArmRun, spec: Counters) -> float | None:
+    """Accepted over drafted; what is drafted in a step may be known where it is not counted."""
+    drafted = run.nodes * spec.steps if spec.drafted is None and run.nodes else spec.drafted
+    return metrics.acceptance_rate(drafted, _accepted(run, spec))
 
 
 def _lengths(run: ArmRun, spec: Counters) -> AcceptanceLength:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from .jsontext import parsed
 from .metrics import merged, ratio
 from .results import TimeSplit, TreeUse
 
@@ -25,9 +25,9 @@ def read_cycles(path: Path, spans: Sequence[tuple[float, float]]) -> list[Cycle]
     if not path.is_file():
         return []
     cycles, within = [], merged(spans)
-    for line in path.read_text("utf-8", "replace").splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
-            row = json.loads(line)
+            row = parsed(line.decode("utf-8", "replace"))
         except ValueError:
             continue
         if isinstance(row, dict) and row.get("event") == "cycle":

@@ -11,11 +11,12 @@ import httpx
 
 from . import stopping
 from .addresses import served_model
-from .client import Driver
+from .client import Driver, opening, user
 from .conditions import Place
 from .datasets import Prompt
 from .errors import UserError
 from .journal import Key, WindowRecord, counters_as_dict
+from .jsontext import an_object, parsed
 from .options import Options
 from .readers import Counters, reader_of
 from .records import RequestRecord
@@ -33,10 +34,11 @@ class Window:
         self.options, self.servers = options, servers
         self.place = replace(place, window=uuid.uuid4().hex[:12])
         self.reader = reader_of(options.engine)
-        offered = [served_model(server.url, asked) for server in servers]
-        self.model, self.limit = offered[0]
-        self.http = [httpx.Client(base_url=s.url, timeout=30, trust_env=False) for s in servers]
-        self.driver = Driver([s.url for s in servers], self.model, options, self.reader)
+        offered = [served_model(server.address, asked) for server in servers]
+        self.model, self.limit, self.root = offered[0]
+        addresses = [server.address for server in servers]
+        self.http = [address.client() for address in addresses]
+        self.driver = Driver(addresses, self.model, options, self.reader)
         self.too_long: list[str] = []
 
     def fitting(self, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -76,6 +78,8 @@ class Window:
             done(record)
             if record.error:
                 self.failed += 1
+                if record.answered:
+                    return
                 for server in self.servers:
                     server.check_alive(1.0 if "onnection" in record.error else 0.0)
 
@@ -103,6 +107,7 @@ class Window:
             counters=counters_as_dict(spent),
             too_long=self.too_long,
             raw_prompt_tokens=self.raw,
+            model_root=self.root,
         )
 
     def _counters(self) -> list[Counters | None]:
@@ -118,15 +123,16 @@ class Window:
     def _raw_tokens(self, prompts: Sequence[Prompt]) -> dict[str, int]:
         """Tokens of the first prompt without a chat template, to see whether one is applied."""
         first = prompts[0] if prompts else None
-        count = self._tokens({"prompt": first.turns[0]}) if first else None
+        bare = "\n".join(filter(None, [first.system, first.turns[0]])) if first else ""
+        count = self._tokens({"prompt": bare}) if first else None
         return {first.prompt_id: count} if first and count is not None else {}
 
     def _rendered(self, prompt: Prompt) -> int | None:
-        return self._tokens({"messages": [{"role": "user", "content": prompt.turns[0]}]})
+        return self._tokens({"messages": [*opening(prompt), *user(prompt.turns[0])]})
 
     def _tokens(self, what: dict[str, object]) -> int | None:
         try:
             answer = self.http[0].post("/tokenize", json={"model": self.model, **what})
-            return int(answer.raise_for_status().json()["count"])
+            return int(an_object(parsed(answer.raise_for_status().content), "it")["count"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return None

@@ -33,6 +33,8 @@ class Counters:
     accepted: int | None = 0
     per_position: list[int] = field(default_factory=list)
     completion_tokens: int = 0
+    offered: bool = False
+    """Whether the server has counters of speculation at all, be they zero."""
 
     def __sub__(self, before: Counters) -> Counters:
         return self._combine(before, -1)
@@ -48,6 +50,7 @@ class Counters:
             _added(self.accepted, other.accepted, sign),
             add_positions(positions),
             self.completion_tokens + sign * other.completion_tokens,
+            self.offered or other.offered,
         )
 
     @property

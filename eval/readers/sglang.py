@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from ..jsontext import parsed
 from ..metrics import at_least
 from . import Counters, SpecStats
 
@@ -48,8 +48,9 @@ class SglangReader:
 
     def of_response(self, extra: dict[str, Any]) -> SpecStats | None:
         """Present once a request has had a verify step."""
-        found = (extra.get("sglext") or {}).get("spec_tokens_details")
-        return _stats(found) if found else None
+        extension = extra.get("sglext")
+        found = extension.get("spec_tokens_details") if isinstance(extension, dict) else None
+        return _stats(found) if isinstance(found, dict) and found else None
 
     def of_folder(self, folder: Path) -> dict[str, SpecStats]:
         """Requests by id, out of all files: SGLang begins a new one every hour.
@@ -66,9 +67,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file; the last may be unfinished."""
-    for line in path.read_text("utf-8", "replace").splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
-            found = json.loads(line)
+            found = parsed(line.decode("utf-8", "replace"))
         except ValueError:
             continue
         if isinstance(found, dict):

@@ -34,18 +34,21 @@ class VllmReader:
                     sums[sample.name] += sample.value
         if _TOKENS not in sums:
             return None
+        offered = f"{_SPEC}drafts_total" in sums
         return Counters(
             steps=int(sums[f"{_SPEC}drafts_total"]),
             drafted=int(sums[f"{_SPEC}draft_tokens_total"]),
             accepted=int(sums[f"{_SPEC}accepted_tokens_total"]),
             per_position=[int(positions[i]) for i in range(max(positions, default=-1) + 1)],
             completion_tokens=int(sums[_TOKENS]),
+            offered=offered,
         )
 
     def of_response(self, extra: dict[str, Any]) -> SpecStats | None:
         """``acceptance_histogram[j]`` is the number of steps that accepted exactly j tokens."""
-        found = (extra.get("metrics") or {}).get("speculative_decoding")
-        if not found:
+        metrics = extra.get("metrics")
+        found = metrics.get("speculative_decoding") if isinstance(metrics, dict) else None
+        if not isinstance(found, dict):
             return None
         return SpecStats(
             steps=found["num_spec_steps"],

@@ -27,6 +27,7 @@ from rich.table import Table
 from eval.client import Driver
 from eval.conditions import Condition, Place
 from eval.datasets import Prompt
+from eval.http import Address
 from eval.options import Options
 from eval.readers import reader_of
 from eval.records import RequestRecord
@@ -92,7 +93,7 @@ def engine(script: dict[str, Any]) -> Iterator[str]:
 def drive(url: str, prompts: Sequence[Prompt], concurrency: int) -> list[RequestRecord]:
     """The one place that knows how ``eval.client`` is called."""
     options = Options(base_url=url, concurrency=[concurrency])
-    driver = Driver([url], "fake", options, reader_of("vllm"))
+    driver = Driver([Address(url)], "fake", options, reader_of("vllm"))
     records: list[RequestRecord] = []
     place = Place("fake", 0, Condition(concurrency))
     asyncio.run(driver.drive(prompts, place, records.append))

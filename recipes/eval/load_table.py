@@ -31,6 +31,7 @@ from eval.client import Driver
 from eval.conditions import Condition, Place
 from eval.datasets import Prompt, load, spread
 from eval.errors import UserError
+from eval.http import Address
 from eval.jsonlog import JsonLog, replace_text
 from eval.options import Options
 from eval.readers import reader_of
@@ -112,7 +113,7 @@ class Measuring:
     def _measured(self, url: str, name: str, size: int, round_: int) -> Cell:
         """``size`` requests in flight, until ``--waves`` times as many have ended."""
         options = Options(base_url=url, output_len=self.args.output_len)
-        driver = Driver([url], str(self.args.model), options, reader_of("vllm"))
+        driver = Driver([Address(url)], str(self.args.model), options, reader_of("vllm"))
         place = Place(name, round_, Condition(size))
         records: list[RequestRecord] = []
         stopping.run(driver.warm_up(place.condition))

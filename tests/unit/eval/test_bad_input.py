@@ -91,8 +91,8 @@ OPTIONS = [
     ("--base-url localhost:1", "--base-url localhost:1: expected http://HOST:PORT"),
     (
         "--base-url http://127.0.0.1:1",
-        "--base-url http://127.0.0.1:1: no OpenAI-compatible server"
-        " answers there; start it, or give its address as http://HOST:PORT",
+        "--base-url http://127.0.0.1:1: connection refused; start the server, or give its address"
+        " as http://HOST:PORT",
     ),
     ("--base-url http://h:1 --port 80", f"--port: {OVER}"),
     ("--base-url http://h:1 --trace", f"--trace: {OVER}"),
@@ -160,15 +160,15 @@ LINES = [
         "{data}:1: a placeholder in place of the prompt; fetch the full data set first",
     ),
     (
-        '{"messages": [{"role": "system", "content": "a"}]}',
-        "{data}:1: messages of role system; only user is supported",
+        '{"messages": [{"role": "tool", "content": "a"}]}',
+        "{data}:1: messages of role tool; only system and user are supported",
     ),
     (
         '{"id": 1, "prompt": "a"}\n{"id": 1, "prompt": "b"}',
         "{data}:2: id 1 as in line 1; ids must be unique",
     ),
     ("", "{data}: holds no prompts; expected one JSON object a line"),
-    ("\udcff", "{data}: cannot be read as UTF-8 text (UnicodeDecodeError)"),
+    ("\udcff", "{data}:1: cannot be read as UTF-8 text (UnicodeDecodeError)"),
 ]
 
 

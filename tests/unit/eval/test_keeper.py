@@ -16,6 +16,7 @@ import pytest
 
 from eval import server
 from eval.errors import UserError
+from eval.http import Address
 from eval.server import KEEPER, Server
 
 ROOT = Path(__file__).parents[3]
@@ -189,7 +190,7 @@ def test_a_server_that_is_killed(log: Path) -> None:
 def test_an_engine_that_is_killed_under_a_server_that_stays(log: Path) -> None:
     with served(log) as (made, pids):
         os.kill(pids[1], signal.SIGKILL)
-        wait_for(lambda: server.health(made.url) != server.OK)
+        wait_for(lambda: server.health(made.address) != server.OK)
         with pytest.raises(UserError) as raised:
             made.check_alive()
     assert str(raised.value) == (
@@ -209,10 +210,10 @@ def test_a_keeper_that_is_killed_leaves_its_work_to_us(log: Path) -> None:
 
 def test_a_server_that_refuses_connections(log: Path) -> None:
     with served(log) as (made, _):
-        made.url = f"http://127.0.0.1:{server.choose_port(None)}"
-        with pytest.raises(UserError, match=r"/health: Connection refused\); read "):
+        made.address = Address(f"http://127.0.0.1:{server.choose_port(None)}")
+        with pytest.raises(UserError, match=r"/health: connection refused\); read "):
             made.check_alive()
 
 
 def test_servers_of_others_are_not_judged() -> None:
-    Server("http://127.0.0.1:1").check_alive()
+    Server(Address("http://127.0.0.1:1")).check_alive()

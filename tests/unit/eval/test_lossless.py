@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -115,9 +114,9 @@ def test_what_vanilla_was_sure_of_is_warned_of() -> None:
     assert names(3.0) == ["diverges_beyond_noise"]
 
 
-def token(text: str, logprob: float = -0.1, *others: tuple[str, float]) -> Any:
-    tops = [SimpleNamespace(token=name, logprob=value) for name, value in others]
-    return SimpleNamespace(token=text, logprob=logprob, bytes=None, top_logprobs=tops)
+def token(text: str, logprob: float = -0.1, *others: tuple[str, float]) -> dict[str, Any]:
+    tops = [{"token": name, "logprob": value} for name, value in others]
+    return {"token": text, "logprob": logprob, "bytes": None, "top_logprobs": tops}
 
 
 def test_margins() -> None:
@@ -131,7 +130,7 @@ def test_ends_of_tokens_that_split_characters(text: str, data: st.DataObject) ->
     raw = text.encode("utf-8", "replace")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=6)))
     pieces = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
-    ends = ends_of([SimpleNamespace(token="", bytes=list(piece)) for piece in pieces])
+    ends = ends_of([{"token": "", "bytes": list(piece)} for piece in pieces])
     assert ends[-1] == len(raw.decode())
     assert ends == sorted(ends)
     for i, end in enumerate(ends):

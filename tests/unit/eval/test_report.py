@@ -152,24 +152,55 @@ def test_matrix_without_a_category_in_one_arm() -> None:
     assert matrix.table(results(vanilla())) is None
 
 
+NEMO = (
+    "evaluation_mode | num_entries | avg_tokens | gen_seconds"
+    " | spec_acceptance_length | spec_acceptance_rate"
+)
+
+
 def test_nemo_columns(tmp_path: Path) -> None:
+    """A tree of depth 4: 100 * 2.58 / 5 is what SGLang's gauge would have said."""
     write(results(), [], tmp_path, nemo=True)
-    names = (
-        "evaluation_mode | num_entries | avg_tokens | gen_seconds"
-        " | spec_acceptance_length | spec_acceptance_rate"
-    )
-    lines = (tmp_path / "nemo.md").read_text().splitlines()
-    assert lines[0] == f"| {names} |"
-    assert "| longspec | 3 | 133 | 20 | 2.58 | 23.70 |" in lines
-    assert "| longspec[coding] | 2 | 100 | - | 3.14 | 25.00 |" in lines
+    text = (tmp_path / "nemo.md").read_text()
+    lines = text.split("## builtin-longspec\n\n")[1].splitlines()
+    assert lines[0] == f"| {NEMO} | {nemo.GAUGE} |"
+    assert "| pass@1 | 3 | 133 | 20 | 2.58 | 23.70 | 51.60 |" in lines
+    assert "| pass@1[coding] | 2 | 100 | - | 3.14 | 25.00 | 62.80 |" in lines
     table = pd.read_csv(tmp_path / "nemo.csv")
-    assert " | ".join(table.columns) == names
-    assert len(table) == len(nemo.rows(results())) == 6
+    assert " | ".join(table.columns) == f"benchmark | {NEMO} | {nemo.GAUGE}"
+    assert len(table) == 6
 
 
 def test_nemo_in_the_terminal() -> None:
-    line = next(x for x in printed(results(), nemo=True).splitlines() if x.startswith("longspec "))
-    assert [part.strip() for part in line.split("|")][1:] == ["3", "133", "20", "2.58", "23.70"]
+    shown = printed(results(vanilla()), nemo=True).splitlines()
+    title = next(i for i, line in enumerate(shown) if line.startswith("---"))
+    assert shown[title].strip("-") == " builtin-vanilla "
+    assert shown[title + 1] == NEMO
+    line = printed(results(), nemo=True).split("builtin-longspec")[1].splitlines()[2]
+    parts = [part.strip() for part in line.split("|")]
+    assert parts == ["pass@1", "3", "133", "20", "2.58", "23.70", "51.60"]
+
+
+@pytest.mark.parametrize(
+    ("length", "path", "rate", "gauge"),
+    [(2.776, 0.592, 0.592, "69.40"), (4.0, 1.0, 1.0, "100.00"), (None, None, None, "-")],
+)
+def test_both_rates_of_nemo(
+    length: float | None, path: float | None, rate: float | None, gauge: str
+) -> None:
+    """Chains of 3 tokens: 59.20 of them accepted, and 2.776 / 4; at 100 they agree."""
+    arm = spec().model_copy(
+        update={
+            "acceptance_length": AcceptanceLength(pooled=length),
+            "acceptance_rate": rate,
+            "acceptance_rate_path": path,
+            "categories": {},
+        }
+    )
+    found = results(arm)
+    (row,) = nemo.tables(found)["builtin-longspec"]
+    assert nemo.cells(row)[-1] == gauge
+    assert (nemo.GAUGE in nemo.columns(found)) is (gauge == "69.40")
 
 
 def test_failed_requests_have_no_latency() -> None:

@@ -122,8 +122,8 @@ class Engine:
             raise UserError(f"--model {options.model}: does not fit the GPU's memory") from None
         return cls(options, setting, model, tokenizer, eos)
 
-    def encode(self, sample: Sample) -> list[int]:
-        """The prompt's tokens, without its middle where it is too long."""
+    def encode(self, sample: Sample) -> tuple[list[int], int]:
+        """The prompt's tokens, without its middle where it is too long, and how many that cost."""
         text, chat = sample.prompt, sample.chat and bool(self.tokenizer.chat_template)
         if chat:  # the template brings the special tokens
             messages = [{"role": "user", "content": text}]
@@ -131,7 +131,8 @@ class Engine:
                 messages, tokenize=False, add_generation_prompt=True
             )
         ids = self.tokenizer(text, add_special_tokens=not chat, verbose=False).input_ids
-        return cut_middle(ids, self.setting.max_prompt_len)
+        kept = cut_middle(ids, self.setting.max_prompt_len)
+        return kept, len(ids) - len(kept)
 
     def decode(self, tokens: list[int]) -> str:
         """The text of generated tokens, special ones left out."""

@@ -24,6 +24,8 @@ DEFINITIONS = """definitions:
   tok/s    tokens / s
   accept   acceptance length 1 + accepted / steps; a step is a target forward after prefill,
            accepted are drafted tokens that the target took
+  rate     acceptance rate accepted / drafted; drafted counts every node of the tree, or the
+           chain; beside it accepted / (steps x depth), the rate along the path
 The first sample warms up and counts in no speed or acceptance number. The same command goes on
 where an earlier one stopped."""
 
@@ -45,6 +47,7 @@ class Options:
     device: str | None
     dtype: str | None
     output_dir: Path
+    log: Path | None
     overwrite: bool
 
     @classmethod
@@ -56,6 +59,16 @@ class Options:
                 f"--temperature {options.temperature:g}: vanilla is greedy; give 0, or --method seq"
             )
         return options
+
+    @property
+    def nodes(self) -> int | None:
+        """Drafted tokens of a step; None for vanilla."""
+        return {"tree": sum(self.tree_shape), "seq": self.gamma}.get(self.method)
+
+    @property
+    def depth(self) -> int | None:
+        """Drafted tokens along the longest path; None for vanilla."""
+        return {"tree": len(self.tree_shape), "seq": self.gamma}.get(self.method)
 
     def settings(self) -> dict[str, Any]:
         """What the generated tokens depend on; None where the method does not use it."""
@@ -167,6 +180,9 @@ def _where(made: Parser, output_dir: str) -> None:
     made.add_argument(
         "--output-dir", type=Path, default=output_dir, metavar="DIR", help=_shown(text)
     )
+    text = "the log for people (default: output_TASK.txt in --output-dir; of aime with its default"
+    text += " folder ./long-bench_results/output_aime.txt, as in LongSpec's script)"
+    made.add_argument("--log", type=Path, metavar="FILE", help=text)
     again = made.add_mutually_exclusive_group()
     text = "go on where a run with the same settings stopped; this is the default"
     again.add_argument("--resume", action="store_true", help=text)

@@ -26,12 +26,14 @@ class SampleRecord(BaseModel):
     id: str
     warmup: bool
     prompt_tokens: int
+    prompt_cut: int = 0
     completion_tokens: int
     finish_reason: str
     seconds: float
     tokens_per_second: float | None
     accepted: int
     steps: int
+    drafted: int | None = None
     acceptance_length: float | None
     step_accepted: list[int] | None = None
     text: str
@@ -47,6 +49,8 @@ class SampleRecord(BaseModel):
         accept = "-" if self.acceptance_length is None else f"{self.acceptance_length:.2f}"
         parts = [f"{self.completion_tokens} tokens", f"{self.seconds:.2f} s", f"{speed} tok/s"]
         parts.append(f"accept {accept}")
+        if self.prompt_cut:
+            parts.append(f"prompt cut by {self.prompt_cut} tokens")
         if self.correct is not None:
             given = "none" if self.answer is None else self.answer
             parts.append(f"answer {given} " + ("right" if self.correct else "wrong"))
@@ -54,14 +58,20 @@ class SampleRecord(BaseModel):
         return f"Sample {self.index}: {', '.join(parts)}{note}"
 
 
-def numbers(tokens: int, seconds: float, accepted: int, steps: int) -> dict[str, Any]:
-    """The measured fields of a record: ``tokens / seconds``, ``1 + accepted / steps``."""
+def numbers(
+    tokens: int, seconds: float, accepted: int, steps: int, nodes: int | None
+) -> dict[str, Any]:
+    """The measured fields of a record: ``tokens / seconds``, ``1 + accepted / steps``.
+
+    ``nodes``: drafted tokens of each step, the same in all; None where nothing is drafted.
+    """
     return {
         "completion_tokens": tokens,
         "seconds": seconds,
         "tokens_per_second": metrics.ratio(tokens, seconds),
         "accepted": accepted,
         "steps": steps,
+        "drafted": None if nodes is None else nodes * steps,
         "acceptance_length": metrics.acceptance_length(steps, accepted),
     }
 
@@ -81,11 +91,13 @@ class RecordBook:
         UserError: in one line, where records of other settings are there.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], overwrite: bool, log: Path | None = None
+    ) -> None:
         stem = f"{settings['task']}_{settings['method']}"
         self.log = JsonLog(folder / f"{stem}.jsonl", SampleRecord)
         self.path, self.summary = self.log.path, folder / f"{stem}.summary.json"
-        self.text = folder / f"output_{settings['task']}.txt"
+        self.text = log or folder / f"output_{settings['task']}.txt"
         self.settings, self.hash = settings, digest(settings)
         self.records: dict[int, SampleRecord] = {}
         self.runs: list[dict[str, Any]] = []
@@ -119,16 +131,35 @@ class RecordBook:
         """Records that another method has of this task, if only settings in ``own`` differ."""
         if method == self.settings["method"]:
             return list(self.records.values())
-        stem = f"{self.settings['task']}_{method}"
-        old = _summary(self.summary.with_name(f"{stem}.summary.json")).get("settings") or {}
+        stem, old = f"{self.settings['task']}_{method}", self.settings_of(method)
         shared = self.settings.keys() - own
         same = all(old.get(name) == self.settings[name] for name in shared)
         return JsonLog(self.path.with_name(f"{stem}.jsonl"), SampleRecord).read() if same else []
 
+    def settings_of(self, method: str) -> dict[str, Any]:
+        """The settings that a method of this task ran with here; none if it has not."""
+        if method == self.settings["method"]:
+            return self.settings
+        path = self.summary.with_name(f"{self.settings['task']}_{method}.summary.json")
+        return _summary(path).get("settings") or {}
+
     def check_writable(self) -> None:
-        """Raise ``OSError`` where nothing can be written, before weights are loaded in vain."""
-        self.text.parent.mkdir(parents=True, exist_ok=True)
-        self.text.open("a").close()
+        """Raise where nothing can be written, before weights are loaded in vain.
+
+        Raises:
+            OSError: of the folder.
+            UserError: of a log that lies elsewhere.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.text.parent.mkdir(parents=True, exist_ok=True)
+            self.text.open("a").close()
+        except OSError as error:
+            if self.text.parent == self.path.parent:
+                raise
+            raise UserError(
+                f"--log {self.text}: cannot be written ({error.strerror}); give another file"
+            ) from None
 
     def start(self) -> None:
         """Make the files fit what is held here: no torn line, nothing of a dropped run."""

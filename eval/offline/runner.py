@@ -17,6 +17,7 @@ from ..console import Show, err, showing
 from ..jsonlog import replace_text
 from ..provenance import describe
 from ..records import sha256
+from ..report.tables import warning
 from .model import Answer, Engine, Setting
 from .options import Options
 from .reading import Data
@@ -31,8 +32,8 @@ Grade = Callable[[str, str | None], dict[str, Any]]
 class Task:
     """The samples of one task, and the records of those that have run."""
 
-    def __init__(self, data: Data, book: RecordBook) -> None:
-        self.data, self.book = data, book
+    def __init__(self, data: Data, book: RecordBook, depth: int | None) -> None:
+        self.data, self.book, self.depth = data, book, depth
 
     @property
     def pending(self) -> list[int]:
@@ -42,7 +43,8 @@ class Task:
     def summary(self) -> Summary:
         """Of the samples asked for: an earlier run may have recorded more."""
         there = range(len(self.data.samples))
-        return summarise(self.book.records[i] for i in there if i in self.book.records)
+        found = (self.book.records[i] for i in there if i in self.book.records)
+        return summarise(found, self.depth)
 
     def write(self) -> None:
         """Write the summary file."""
@@ -85,8 +87,9 @@ class Runner:
     def _task(self, data: Data, shared: dict[str, Any]) -> Task:
         settings = {"task": data.task, **shared, "data_sha256": data.sha256}
         with writing(self.options.output_dir):
-            book = RecordBook(self.options.output_dir, settings, self.options.overwrite)
-        return Task(data, book)
+            given = self.options
+            book = RecordBook(given.output_dir, settings, given.overwrite, given.log)
+        return Task(data, book, self.options.depth)
 
     def run(self) -> int:
         """Measure what is missing; report in any case."""
@@ -130,14 +133,16 @@ class Runner:
                     task.book.append(record)
                     self._tell(task, record, show)
 
-    def _answer(self, engine: Engine, task: Task, index: int) -> tuple[list[int], Answer]:
-        ids = engine.encode(task.data.samples[index])
-        return ids, engine.answer(ids, self.options.seed + index)
+    def _answer(self, engine: Engine, task: Task, index: int) -> tuple[int, int, Answer]:
+        """Tokens of the prompt as it was sent, those cut out of it, and what it got."""
+        ids, cut = engine.encode(task.data.samples[index])
+        return len(ids), cut, engine.answer(ids, self.options.seed + index)
 
     def _sample(self, engine: Engine, task: Task, index: int) -> SampleRecord:
         sample = task.data.samples[index]
-        ids, answer = self._answer(engine, task, index)
+        length, cut, answer = self._answer(engine, task, index)
         text = engine.decode(answer.tokens)
+        nodes = self.options.nodes
         graded = self.grade(text, sample.reference) if self.grade else {}
         return SampleRecord(
             task=task.data.task,
@@ -145,13 +150,14 @@ class Runner:
             index=index,
             id=sample.id,
             warmup=index == 0,
-            prompt_tokens=len(ids),
+            prompt_tokens=length,
+            prompt_cut=cut,
             finish_reason="stop" if answer.tokens[-1] in engine.eos else "length",
             text=text,
             text_sha256=sha256(text),
             settings_hash=task.book.hash,
             step_accepted=answer.step_accepted,
-            **numbers(len(answer.tokens), answer.seconds, answer.accepted, answer.steps),
+            **numbers(len(answer.tokens), answer.seconds, answer.accepted, answer.steps, nodes),
             **graded,
         )
 
@@ -174,9 +180,11 @@ class Runner:
                 task.write()
             books = [task.book for task in known]
             provenance = {**books[0].settings, **(books[0].runs[-1] if books[0].runs else {})}
-            write_results(self.options.output_dir, books, provenance)
+            warnings = write_results(self.options.output_dir, books, provenance)
         title = f"{self.command}, {self.options.method}"
         print_table(title, {task.data.task: task.summary() for task in known}, Console())
+        for warned in warnings:
+            _say(f"warning: {warning(warned)}")
         print(f"written to {self.options.output_dir}", file=sys.stderr)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from .. import metrics
 from ..records import RequestRecord
 from ..report import write
-from ..results import Results
+from ..results import Results, Warned
 from ..runs import ArmRun
 from ..summary import summarise
 from .records import RecordBook, SampleRecord
@@ -39,6 +39,7 @@ def as_request(sample: SampleRecord, started: float) -> RequestRecord:
         tpot_ms=metrics.tpot_ms(milliseconds, 0.0, sample.completion_tokens),
         steps=sample.steps if drafts else None,
         accepted=sample.accepted if drafts else None,
+        drafted=sample.drafted,
         per_position=metrics.at_least(histogram) if told else None,
         step_accepted=told,
         text=sample.text,
@@ -46,32 +47,60 @@ def as_request(sample: SampleRecord, started: float) -> RequestRecord:
     )
 
 
-def run_of(method: str, samples: Iterable[SampleRecord]) -> ArmRun:
+def run_of(method: str, samples: Iterable[SampleRecord], depth: int | None = None) -> ArmRun:
     """Samples of one method, one after the other; warm-ups are left out."""
     started, records = 0.0, []
     for sample in samples:
         if not sample.warmup:
             records.append(as_request(sample, started))
             started += sample.seconds
-    return ArmRun(ARMS[method], speculates=method != "vanilla", records=records)
+    return ArmRun(ARMS[method], depth=depth, speculates=method != "vanilla", records=records)
 
 
-def write_results(folder: Path, books: Sequence[RecordBook], provenance: Mapping[str, Any]) -> None:
-    """results.json and the reports, of all methods that ran here with the same settings."""
+def depth_of(method: str, settings: Mapping[str, Any]) -> int | None:
+    """The depth of a method's drafts, by its settings."""
+    shape = settings.get("tree_shape") or []
+    return {"tree": len(shape), "seq": settings.get("gamma")}.get(method)
+
+
+def cut(arm: str, samples: Iterable[SampleRecord]) -> list[Warned]:
+    """A warning that names the prompts that were cut, if there are any."""
+    found = [sample for sample in samples if sample.prompt_cut]
+    if not found:
+        return []
+    names = ", ".join(f"{sample.task}-{sample.id}" for sample in found)
+    most = max(sample.prompt_cut for sample in found)
+    text = (
+        f"{len(found)} prompts lost their middle to fit --max-prompt-len, up to {most} tokens of"
+        f" it, so they are not the data set's own: {names}"
+    )
+    return [Warned(name="prompts_cut", arm=arm, message=text)]
+
+
+def write_results(
+    folder: Path, books: Sequence[RecordBook], provenance: Mapping[str, Any]
+) -> list[Warned]:
+    """results.json and the reports, of all methods that ran here with the same settings.
+
+    Returns:
+        Their warnings.
+    """
     tasks = {book.settings["task"]: book for book in books}
-    runs = []
+    runs, warnings = [], []
     for method in ARMS:
         alike = [found for book in tasks.values() if (found := book.alike(method, OWN))]
         samples = [sample for found in alike for sample in found]
         if samples:
-            runs.append(run_of(method, samples))
+            runs.append(run_of(method, samples, depth_of(method, books[0].settings_of(method))))
+            warnings += cut(ARMS[method], samples)
     if not any(run.records for run in runs):  # warm-up alone
-        return
+        return warnings
     vanilla = next((run for run in runs if run.name == "vanilla"), None)
     results = Results(
         complete=True,
         arms=[summarise(run, vanilla) for run in runs if run.records],
-        warnings=[],
+        warnings=warnings,
         provenance=dict(provenance),
     )
     write(results, [record for run in runs for record in run.records], folder)
+    return warnings

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eval import aime
 from eval.offline import problems
 
 from .conftest import Command
@@ -121,3 +122,16 @@ def test_bounds_on_ids_that_are_no_numbers(
     assert capsys.readouterr().err == (
         f"aime: error: {path}: id 2024-I-1 is no whole number; leave out --id-min and --id-max\n"
     )
+
+
+def test_where_the_log_is(place: Path, fake: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where LongSpec's own script writes it, unless another folder or file is asked for."""
+    monkeypatch.chdir(place)
+    line = ["--model", "target", "--draft", "draft", "--device", "cpu", "--id-max", "2"]
+    assert aime.main(line) == 0
+    assert "Sample 1:" in (place / "long-bench_results" / "output_aime.txt").read_text()
+    assert not (place / "aime_results" / "output_aime.txt").exists()
+    assert aime.main([*line, "--output-dir", "other"]) == 0
+    assert (place / "other" / "output_aime.txt").is_file()
+    assert aime.main([*line, "--overwrite", "--log", "mine.txt"]) == 0
+    assert (place / "mine.txt").is_file()

@@ -42,6 +42,10 @@ def test_records_text_and_summary(
         "steps": 8,
         "acceptance_length": 2.25,
         "macro_acceptance_length": 2.25,
+        "drafted": 8 * (4 + 4 * 16),
+        "acceptance_rate": 10 / (8 * (4 + 4 * 16)),
+        "acceptance_rate_path": 10 / (8 * 5),
+        "prompts_cut": 0,
         "right": None,
         "graded": None,
     }
@@ -52,7 +56,7 @@ def test_records_text_and_summary(
         "Sample 0: 7 tokens, 1.00 s, 7.0 tok/s, accept 1.50 (warm-up, in no average)",
         "average: none yet",
         "Sample 1: 7 tokens, 2.00 s, 3.5 tok/s, accept 2.00",
-        "average of 2: 2.9 tok/s, accept 2.25",
+        "average of 2: 2.8 tok/s, accept 2.25",
     ):
         assert f"{line}\n" in text
         assert line in shown.err
@@ -111,6 +115,36 @@ def test_long_prompts_lose_their_middle(bench: Command, place: Path, fake: FakeM
     assert len(prompt) == records(place / "out" / "qmsum_tree.jsonl")[0].prompt_tokens == 61
     assert prompt.startswith("<user>Below is what was said")
     assert prompt.endswith("Question: Who?\nAnswer:<answer>")
+
+
+def test_prompts_that_were_cut_are_named(
+    bench: Command, place: Path, fake: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [document(1), document(2, context="x" * 5000), document(3)]
+    path = jsonl(place / "qmsum.jsonl", *rows)
+    whole = ["--task", "qmsum", "--data-path", str(path)]
+    assert bench(*whole, "--max-gen-len", "9", "--max-prompt-len", "1000") == 0
+    found = records(place / "out" / "qmsum_tree.jsonl")
+    cut = found[1].prompt_cut
+    assert (found[0].prompt_cut, found[2].prompt_cut) == (0, 0)
+    assert (
+        cut == len("<user><answer>") + 5000 + len(fake.calls[0][1]) - found[0].prompt_tokens or cut
+    )
+    assert found[1].prompt_tokens == 1000
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert results["warnings"] == [
+        {
+            "name": "prompts_cut",
+            "arm": "tree",
+            "message": "1 prompts lost their middle to fit --max-prompt-len, up to"
+            f" {cut} tokens of it, so they are not the data set's own: qmsum-{found[1].id}",
+        }
+    ]
+    summary = json.loads((place / "out" / "qmsum_tree.summary.json").read_text())["summary"]
+    assert summary["prompts_cut"] == 1
+    shown = capsys.readouterr()
+    assert f"prompt cut by {cut} tokens" in shown.err
+    assert "warning: prompts_cut (tree): 1 prompts" in shown.err
 
 
 def test_an_answer_that_is_over_at_once(bench: Command, place: Path, fake: FakeModel) -> None:

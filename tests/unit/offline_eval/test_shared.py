@@ -30,7 +30,12 @@ def test_methods_are_arms(bench: Command, place: Path, fake: FakeModel) -> None:
     chain = arms["chain"]
     assert (chain["num_requests"], chain["seconds"]) == (2, 5.0)
     assert chain["throughput_tok_s"] == pytest.approx(14 / 5)
-    assert (chain["steps"], chain["accepted"], chain["drafted"]) == (6, 6, None)
+    assert (chain["steps"], chain["accepted"], chain["drafted"]) == (6, 6, 24)
+    assert (chain["acceptance_rate"], chain["acceptance_rate_path"]) == (0.25, 0.25)
+    tree = arms["tree"]
+    assert tree["acceptance_rate"] == tree["accepted"] / (68 * tree["steps"])
+    assert tree["acceptance_rate_path"] == tree["accepted"] / (5 * tree["steps"])
+    assert arms["vanilla"]["acceptance_rate"] is None
     assert chain["acceptance_length"] == {"pooled": 2.0, "macro": 2.0, "effective": 2.0}
     assert chain["joint_per_position"] == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
     assert chain["speedup"]["mean"] == pytest.approx(1.0)

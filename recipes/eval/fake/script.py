@@ -56,6 +56,7 @@ class Script:
     margins: dict[int, float] = field(default_factory=dict)
     # Size, in tokens.
     max_model_len: int = 1000
+    root: str | None = None  # where the server says that it loaded the model from
     prompt_tokens: int | None = None  # None: counted
     template: int = 4  # what the chat template adds to each message
     # Pace, in seconds.
@@ -80,6 +81,7 @@ class Script:
     strangers: int = 0  # tokens per answer that another client seems to have generated
     stranger_steps: int = 0  # and its verify steps
     no_metrics: bool = False
+    mute: bool = False  # answers tell nothing of speculation
     # Faults of the server, after so many requests.
     restart_after: int | None = None  # counters start anew
     hang_after: int | None = None  # nothing is answered, /health neither

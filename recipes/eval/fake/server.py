@@ -65,7 +65,8 @@ class FakeEngine:
         return web.Response(status=503 if self.script.core_dead else 200)
 
     async def _models(self, request: web.Request) -> web.Response:
-        model = {"id": "fake", "max_model_len": self.script.max_model_len}
+        limit, root = self.script.max_model_len, self.script.root
+        model = {"id": "fake", "max_model_len": limit, "root": root}
         return web.json_response({"object": "list", "data": [model]})
 
     async def _metrics(self, request: web.Request) -> web.Response:

@@ -50,7 +50,7 @@ def speculation(script: Script, reply: Reply) -> dict[str, Any] | None:
 def ends(script: Script, reply: Reply, usage: dict[str, int] | None) -> Iterator[dict[str, Any]]:
     """The metrics ride on the chunk with the usage, and are not sent without it."""
     if usage is not None:
-        told = speculation(script, reply)
+        told = None if script.mute else speculation(script, reply)
         yield {"usage": usage, **({"metrics": {"speculative_decoding": told}} if told else {})}
 
 

@@ -40,6 +40,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         "2 of 2 answers end in a loop",
     ),
     "empty_answers": ({"words": [], "steps": None, "histogram": None}, "2 answers have no tokens"),
+    "no_text": ({"words": ["", ""]}, "2 of 2 answers have tokens and no text of any kind"),
     "usage_differs": ({"usage_excess": 2}, "2 answers came with another number of tokens"),
     "no_chat_template": ({"template": 0}, "q has 2 tokens, no more than its bare text"),
     "positions_do_not_add_up": ({"unpositioned": 1}, "the sum over positions is"),

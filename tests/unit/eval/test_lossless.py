@@ -136,3 +136,34 @@ def test_ends_of_tokens_that_split_characters(text: str, data: st.DataObject) ->
     for i, end in enumerate(ends):
         whole = b"".join(pieces[: i + 1]).decode("utf-8", "ignore")
         assert end == len(whole)
+
+
+def test_answers_are_compared_by_all_their_texts() -> None:
+    """Two that think otherwise differ, also where the content is the same or empty."""
+    base = run("vanilla", record("vanilla", "", reasoning="un deux"))
+    other = run("x", record("x", "", reasoning="one two"))
+    found = lossless(other, base)
+    assert found is not None
+    assert (found.identical, found.compared, found.divergences[0].character) == (0, 1, 0)
+    moved = run("x", record("x", "un deux"))
+    found = lossless(moved, base)
+    assert found is not None
+    assert found.identical == 0
+
+
+def test_token_ids_lead_where_both_have_them_all() -> None:
+    """Other ids of the same text differ; ids that are not all there do not count."""
+    base = run("vanilla", record("vanilla", "a b", token_ids=[1, 2], completion_tokens=2))
+    for ids, tokens, identical in (([1, 3], 2, 0), ([1, 2], 2, 1), ([1], 2, 1)):
+        arm = run("x", record("x", "a b", token_ids=ids, completion_tokens=tokens))
+        found = lossless(arm, base)
+        assert found is not None
+        assert (found.identical, found.compared) == (identical, 1)
+
+
+def test_two_empty_texts_are_no_proof() -> None:
+    base = run("vanilla", record("vanilla", ""))
+    assert lossless(run("x", record("x", "")), base) is None
+    found = lossless(run("x", record("x", "a")), base)
+    assert found is not None
+    assert (found.identical, found.compared) == (0, 1)

@@ -174,7 +174,8 @@ class Bench:
         results.complete, results.provenance = complete, self.provenance
         nemo = self.options.format == "nemo"
         with writing(self.options.output_dir):
-            write(results, self.journal.records, self.options.output_dir, nemo=nemo)
+            folder, kinds = self.options.output_dir, self.options.export
+            write(results, self.journal.records, folder, nemo=nemo, kinds=kinds)
         print_table(results, Console(), nemo=nemo)
         print(f"written to {self.options.output_dir}", file=sys.stderr)
 

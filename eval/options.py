@@ -75,6 +75,7 @@ Numbers = Annotated[
 Temperatures = Annotated[
     list[Annotated[float, Field(ge=0, le=2)]], BeforeValidator(_listed), Field(min_length=1)
 ]
+Exports = Annotated[list[Literal["flat", "openmetrics"]], BeforeValidator(_listed)]
 Limit = Annotated[float, Field(gt=0)]
 
 
@@ -183,6 +184,12 @@ class Options(BaseModel):
         "table, or nemo for NeMo-Skills' columns beside it",
         "table or nemo",
         pattern="^(table|nemo)$",
+    )
+    export: Exports = _field(
+        [],
+        "also write the numbers for other tools: flat (JSON lines, as MLflow and W&B take them),"
+        " openmetrics; both as flat,openmetrics",
+        "flat, openmetrics or both, commas between",
     )
     tree_shape: str | None = _field(
         None,

@@ -24,7 +24,7 @@ _PACKAGES = (
     "sglang",
     "torch",
     "transformers",
-    "openai",
+    "httpx",
     "numpy",
     "scipy",
 )

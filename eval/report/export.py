@@ -1,8 +1,8 @@
 """Numbers of a run for the tools that others keep theirs in.
 
-flat: ``metrics.jsonl``, an object an arm with numbers behind names such as ``ttft_ms/p50``, the form
-in which MLflow and Weights & Biases take a step's metrics. openmetrics: ``metrics.prom``, a gauge a
-number with the arm and its condition as labels, as Prometheus and its kin read it.
+flat: ``metrics.jsonl``, an object an arm with numbers behind names such as ``ttft_ms/p50``, the
+form in which MLflow and Weights & Biases take a step's metrics. openmetrics: ``metrics.prom``, a
+gauge a number with the arm and its condition as labels, as Prometheus and its kin read it.
 """
 
 from __future__ import annotations

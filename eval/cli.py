@@ -73,7 +73,9 @@ def _recipe(path: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise UserError(f"--recipe {path}: cannot be read (nested too deeply)") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"--recipe {path}: cannot be read ({one_line(str(error))})") from None
     if not isinstance(found, dict):
         raise UserError(f"--recipe {path}: expected options as NAME: VALUE, a line each")

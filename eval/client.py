@@ -114,7 +114,10 @@ class Driver:
             self._fill(told, answer, time.perf_counter())
         except Exception as error:  # of the transport, the server, or what it sent
             told = told if answer else record
-            told.error, told.answered = _told(error), isinstance(error, ValueError)
+            told.error, told.answered = (
+                _told(error),
+                answer is not None or isinstance(error, ValueError),
+            )
             told.latency_ms = told.latency_ms or 1e3 * (time.perf_counter() - started)
         return told
 

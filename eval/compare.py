@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from .errors import UserError, one_line
 from .jsonlog import JsonLog
+from .jsontext import parsed
 from .records import RequestRecord
 from .report.comparison import Comparison, as_html, as_markdown, compare, print_comparison
 from .report.differences import Run, common
@@ -39,7 +39,7 @@ def load(folder: Path) -> Run:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parsed(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({one_line(str(error))})") from None
 

@@ -116,13 +116,15 @@ def _with(record: RequestRecord, stats: SpecStats | None) -> RequestRecord:
 def undrafted(run: ArmRun) -> list[RequestRecord]:
     """Good answers of several tokens without a single draft, as far as the server tells.
 
-    Where it does not tell of each request, its counters tell of none or of all.
+    vLLM says nothing with such an answer where it does with others; SGLang's files say zero. Where
+    a server does not tell of requests at all, its counters tell of none or of all.
     """
     if run.speculates is False:
         return []
     several = [record for record in run.counted if record.completion_tokens > 1]
     if run.by_request:
-        return [record for record in several if not record.steps]
+        silence = (0,) if run.source == "file" else (0, None)
+        return [record for record in several if record.steps in silence]
     sums = run.counters
     return several if sums and sums.offered and not sums.steps else []
 

@@ -31,10 +31,15 @@ def read_cycles(path: Path, spans: Sequence[tuple[float, float]]) -> list[Cycle]
         except ValueError:
             continue
         if isinstance(row, dict) and row.get("event") == "cycle":
-            cycle = {name: float(row.get(name, 0.0)) for name in FIELDS}
+            cycle = {name: _number(row.get(name)) for name in FIELDS}
             if any(start <= cycle["time"] <= end for start, end in within):
                 cycles.append(cycle)
     return cycles
+
+
+def _number(value: object) -> float:
+    """0 for what is no number."""
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def time_split(cycles: Sequence[Cycle]) -> TimeSplit | None:

@@ -117,7 +117,7 @@ class Window:
         try:
             answer = client.get("/metrics")
             return self.reader.counters(answer.raise_for_status().text)
-        except (httpx.HTTPError, ValueError):
+        except (httpx.HTTPError, ValueError, KeyError, OverflowError):
             return None
 
     def _raw_tokens(self, prompts: Sequence[Prompt]) -> dict[str, int]:

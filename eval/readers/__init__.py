@@ -33,7 +33,7 @@ class Counters:
     accepted: int | None = 0
     per_position: list[int] = field(default_factory=list)
     completion_tokens: int = 0
-    offered: bool = False
+    offered: bool = field(default=False, compare=False)
     """Whether the server has counters of speculation at all, be they zero."""
 
     def __sub__(self, before: Counters) -> Counters:

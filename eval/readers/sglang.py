@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,12 @@ class SglangReader:
 
         A request without a verify step has no such fields and gets zeros.
         """
-        lines = (line for path in _files(folder) for line in _objects(path))
-        return {str(line["id"]): _stats(line) for line in lines if "id" in line}
+        lines = [line for path in _files(folder) for line in _objects(path) if "id" in line]
+        found: dict[str, SpecStats] = {}
+        for line in lines:
+            with suppress(TypeError, ValueError):  # an odd line is as good as a missing one
+                found[str(line["id"])] = _stats(line)
+        return found
 
 
 def _files(folder: Path) -> list[Path]:

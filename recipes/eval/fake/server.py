@@ -66,7 +66,7 @@ class FakeEngine:
 
     async def _models(self, request: web.Request) -> web.Response:
         limit, root = self.script.max_model_len, self.script.root
-        model = {"id": "fake", "max_model_len": limit, "root": root}
+        model = {"id": "fake", "max_model_len": limit, **({"root": root} if root else {})}
         return web.json_response({"object": "list", "data": [model]})
 
     async def _metrics(self, request: web.Request) -> web.Response:

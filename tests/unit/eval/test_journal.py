@@ -115,5 +115,6 @@ def test_replicas_are_summed() -> None:
         "accepted": 6,
         "per_position": [2],
         "completion_tokens": 8,
+        "offered": False,
     }
     assert counters_as_dict([one, None]) is None

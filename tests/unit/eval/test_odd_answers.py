@@ -158,6 +158,11 @@ BAD: dict[str, tuple[list[bytes], str, bool]] = {
     ),
     "usage-that-is-a-list": (stream(*WORDS, usage=[1]), "usage is a JSON list", True),
     "no-usage": (stream(*WORDS, usage=None), "the server sent no usage", True),
+    "statistics-without-their-fields": (
+        stream({"choices": None, "metrics": {"speculative_decoding": {"num_spec_steps": 1}}}),
+        "KeyError",
+        True,
+    ),
     "an-error-with-half-a-pair": (
         stream(event({"error": "X full"}).replace(b"X", b"\\ud83d")),
         "\ufffd full",

@@ -149,6 +149,18 @@ def test_counters_alone_give_the_pooled_length() -> None:
     assert result.joint_per_position == [0.6, 0.2]
 
 
+def test_counters_of_tokens_and_steps_alone_give_the_rate() -> None:
+    """SGLang's: 2 answers of 11 tokens in 10 steps of 3 nodes: 22 - 2 - 10 = 10 accepted."""
+    records = [record("x", str(i), completion_tokens=11) for i in range(2)]
+    made = run("x", *records, counters=Counters(10, None, None, completion_tokens=22))
+    made.nodes, made.depth = 3, 2
+    found = summarise(made, None)
+    assert found.acceptance_rate == pytest.approx(10 / 30)
+    assert found.acceptance_rate_path == pytest.approx(10 / 20)
+    made.nodes = None
+    assert summarise(made, None).acceptance_rate is None
+
+
 def test_positions_that_do_not_add_up_are_noticed() -> None:
     counters = Counters(steps=4, drafted=8, accepted=5, per_position=[3, 1], completion_tokens=10)
     names = [warned.name for warned in inspect(run("x", record("x", "a"), counters=counters))]
@@ -165,7 +177,9 @@ def test_a_window_whose_server_died_is_told_apart() -> None:
     """One window closed and adds up; the other died with its server."""
     told = Counters(4, 8, 4, [4], completion_tokens=10)
     more = {"steps": 4, "drafted": 8, "accepted": 4, "per_position": [4]}
-    made = run("x", record("x", "a", **more), record("x", "b", window="dead"), counters=told)
+    made = run(
+        "x", record("x", "a", **more), record("x", "b", window="dead", **more), counters=told
+    )
     dead = made.windows[0].model_copy(update={"window": "dead", "counters": None, "failed": 1})
     made.windows.append(dead)
     assert made.counters == told

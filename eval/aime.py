@@ -15,7 +15,7 @@ ABOUT = "Solve AIME problems with a target and its GLIDE draft, one at a time, a
 
 
 def _run(argv: list[str] | None) -> int:
-    from .offline import options, problems  # here, as only this command may pay for it
+    from .long_bench import options, problems  # here, as only this command may pay for it
 
     parser = options.parser(COMMAND, ABOUT, max_gen_len=1024, output_dir=FOLDER)
     parser.set_defaults(log=LOG)
@@ -32,14 +32,14 @@ def _run(argv: list[str] | None) -> int:
     chosen = options.Options.of(given)
     data = problems.load(chosen.data_path, given["id_min"], given["id_max"])
     with options.needed():
-        from .offline.runner import Runner
+        from .long_bench.runner import Runner
     # Not the last id: a later one only adds problems.
     return Runner(COMMAND, chosen, [data], {"id_min": given["id_min"]}, problems.grade).run()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 done, 2 a user's mistake, 130 Ctrl-C."""
-    from .offline.options import guarded
+    from .long_bench.options import guarded
 
     return guarded(COMMAND, lambda: _run(argv))
 

@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from .errors import UserError, one_line
-from .jsonlog import JsonLog
-from .jsontext import parsed
-from .records import RequestRecord
+from .cli.errors import UserError, one_line
+from .records.jsonlog import JsonLog
+from .records.jsontext import parsed
+from .records.requests import RequestRecord
+from .records.results import SCHEMA_VERSION, Results
 from .report.comparison import Comparison, as_html, as_markdown, compare, print_comparison
 from .report.differences import Run, common
-from .results import SCHEMA_VERSION, Results
 
 _WRITERS = {".html": as_html, ".md": as_markdown}
 

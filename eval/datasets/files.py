@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import UserError
-from ..jsontext import parsed
+from ..cli.errors import UserError
+from ..records.jsontext import parsed
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..cli.errors import UserError
 from . import aime, humaneval, jsonl, longbench, sharegpt, speed_bench
 from .files import SUFFIXES
 from .prompt import Prompt

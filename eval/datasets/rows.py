@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import UserError
-from ..jsontext import is_writable
+from ..cli.errors import UserError
+from ..records.jsontext import is_writable
 from . import files
 from .files import NotJson
 from .prompt import Prompt

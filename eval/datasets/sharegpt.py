@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UserError
+from ..cli.errors import UserError
 from .prompt import Prompt
 from .rows import Row, prompts
 

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from . import places
+from ..cli.errors import UserError
+from . import fetched as places
 from .jsonl import system_of, turns_of
 from .prompt import Prompt
 from .rows import Row, filled, prompts

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..jsonlog import replace_text
-from ..records import RequestRecord
-from ..results import Results
+from ..records.jsonlog import replace_text
+from ..records.requests import RequestRecord
+from ..records.results import Results
 from . import csv, export, html, markdown
 from . import nemo as nemo_skills
 from .tables import number, rows

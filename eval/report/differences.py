@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..pairing import per_turn, speedup
-from ..records import RequestRecord, same_answer
-from ..results import ArmResult, Results, Speedup
+from ..numbers.pairing import per_turn, speedup
+from ..records.requests import RequestRecord, same_answer
+from ..records.results import ArmResult, Results, Speedup
 from . import select, tables
 from .tables import NONE, Table, number
 

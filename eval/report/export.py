@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from ..results import ArmResult, Results
+from ..records.results import ArmResult, Results
 
 LABELS = ("arm", "concurrency", "temperature")
 FILES = {"flat": "metrics.jsonl", "openmetrics": "metrics.prom"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..results import ArmResult, Results
+from ..records.results import ArmResult, Results
 from .markdown import plain
 from .tables import NONE, number
 

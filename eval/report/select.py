@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..metrics import acceptance_length, first_difference
-from ..records import RequestRecord, same_answer
-from ..results import ArmResult, Results
+from ..numbers.metrics import acceptance_length, first_difference
+from ..records.requests import RequestRecord, same_answer
+from ..records.results import ArmResult, Results
 from .palette import VANILLA
 
 MOST_ARMS = 6  # in a plot; more conditions than that are left to the tables

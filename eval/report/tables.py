@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ..metrics import gap
-from ..results import ArmResult, Lossless, Results, Speedup, Spread, Warned
+from ..numbers.metrics import gap
+from ..records.results import ArmResult, Lossless, Results, Speedup, Spread, Warned
 
 NONE = "-"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from eval import server
-from eval.http import Address
+from eval.servers import server
+from eval.servers.http import Address
 from proposers.load.schedule import NodeSchedule
 from recipes.eval import load_table
 from recipes.eval.fake import Script, serving

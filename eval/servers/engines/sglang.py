@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ...cli.errors import UserError
 from ...cli.options import Options
 from ...records.provenance import gpus
-from . import HOST, Config
+from .base import HOST, Config
 
 CPU_TEST_BED = [
     *("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph"),

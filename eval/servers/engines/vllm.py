@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...cli.errors import UserError
 from ...cli.options import Options
-from . import HOST, Config
+from .base import HOST, Config
 
 KNOWN: dict[str, Config] = {
     "ngram": {

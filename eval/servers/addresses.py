@@ -75,7 +75,8 @@ def _models(address: Address) -> dict[str, Offered]:
     try:
         with address.client() as client:
             answer = client.get("/v1/models").raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
+        # The last two: a key that no header can hold, a proxy that httpx has no means for.
         reason = why(error)
         raise UserError(f"{address.told}: {reason}{_ADVICE.get(reason, '')}") from None
     try:

@@ -110,6 +110,8 @@ def why(error: BaseException) -> str:
             return _status(cause.response)
         if isinstance(cause, httpx.TooManyRedirects):
             return "redirected in a circle"
+    if isinstance(error, UnicodeError):
+        return "its key, of OPENAI_API_KEY or --api-key, has letters that no header can hold"
     if isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError)):
         return BROKE_OFF
     return one_line(str(error)) or type(error).__name__

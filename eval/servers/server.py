@@ -80,7 +80,7 @@ def health(address: Address, timeout: float = 5.0) -> str:
         return OK if status == 200 else f"HTTP {status}"
     except httpx.TimeoutException:
         return SLOW
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except (OSError, ValueError, ImportError, httpx.HTTPError) as error:
         return why(error)
 
 

@@ -138,6 +138,16 @@ def test_unlike_errors_have_unlike_messages(
     assert not any("--base-url" in told for told in found)
 
 
+def test_a_proxy_that_cannot_be_used_and_a_key_that_cannot_be_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = Address("http://127.0.0.1:1", "x", key="clé")
+    assert refused(key).endswith("has letters that no header can hold")
+    monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+    assert "gopher" in refused(Address("http://192.0.2.1:1", "x"))
+
+
 def test_keys_are_not_written_down() -> None:
     line = "vllm serve m --api-key sk-1 --x '--admin-api-key=sk-2 --y'"
     assert without_keys(line) == "vllm serve m --api-key *** --x '--admin-api-key=*** --y'"

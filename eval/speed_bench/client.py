@@ -28,6 +28,7 @@ Done = Callable[[RequestRecord], None]
 PATH = "/v1/chat/completions"
 CUT = "the stream ended before the answer did"
 LONGEST_ERROR = 400  # characters
+PER_CLIENT = 32  # requests in flight: a client looks at all its connections at each request's end
 
 WARM_UP = (
     "Name three things that float on water and say why they do.",
@@ -42,20 +43,24 @@ class Driver:
     def __init__(
         self, addresses: Sequence[Address], model: str, options: Options, reader: Reader
     ) -> None:
-        self.addresses, self.model, self.options, self.reader = addresses, model, options, reader
+        self.addresses, self.model = list(addresses), model
+        self.options, self.reader = options, reader
 
     @asynccontextmanager
-    async def clients(self) -> AsyncIterator[list[httpx.AsyncClient]]:
-        """A client for each replica; a prompt stays with one, for its prefix cache."""
-        seconds = self.options.request_timeout
+    async def clients(self, concurrency: int) -> AsyncIterator[list[httpx.AsyncClient]]:
+        """Clients, replica after replica; a prompt stays with one, for its prefix cache.
+
+        More than one of a replica where many requests are in flight: see ``PER_CLIENT``.
+        """
+        seconds, rounds = self.options.request_timeout, -(-concurrency // PER_CLIENT)
         async with AsyncExitStack() as stack:
-            made = [address.async_client(seconds) for address in self.addresses]
+            made = [address.async_client(seconds) for address in self.addresses * rounds]
             yield [await stack.enter_async_context(client) for client in made]
 
     async def warm_up(self, condition: Condition) -> None:
         """Send a few requests that no number counts; their errors show again when measured."""
-        async with self.clients() as clients:
-            count = max(2, condition.concurrency, 2 * len(clients))
+        async with self.clients(condition.concurrency) as clients:
+            count = max(2, condition.concurrency, 2 * len(self.addresses))
             calls = [
                 self._ask(clients[i % len(clients)], user(WARM_UP[i % 3]), 16, condition)
                 for i in range(count)
@@ -74,7 +79,7 @@ class Driver:
         Turns in ``known`` are not sent; their answers go before those that are.
         """
         gate = asyncio.Semaphore(place.condition.concurrency)
-        async with self.clients() as clients:
+        async with self.clients(place.condition.concurrency) as clients:
 
             async def one(index: int, prompt: Prompt) -> None:
                 async with gate:

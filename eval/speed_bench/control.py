@@ -40,7 +40,7 @@ async def control(
     As many requests are in flight as when measured; the turns before are the measured ones.
     """
     gate, known = asyncio.Semaphore(condition.concurrency), set(skip)
-    async with driver.clients() as clients:
+    async with driver.clients(condition.concurrency) as clients:
 
         async def one(index: int, prompt: Prompt) -> None:
             async with gate:

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         if field.annotation is bool:
             made.add_argument(flag(name), action="store_true", default=argparse.SUPPRESS, help=text)
             continue
-        if field.default not in (None, ""):
+        if field.default not in (None, "", []):
             text += f" (default: {_shown(field.default)})"
         made.add_argument(flag(name), metavar="X", default=argparse.SUPPRESS, help=text)
     return made

@@ -59,13 +59,22 @@ class Arm:
 
     @property
     def nodes(self) -> int | None:
-        """Tokens that SGLang counts as drafted in each step; None for other engines."""
+        """Drafted tokens of each step where they are the same in all, as SGLang counts them."""
         tokens = (self.config or {}).get("speculative_num_draft_tokens")
-        return int(tokens) - 1 if tokens else None
+        if tokens:
+            return int(tokens) - 1
+        shapes = self._shapes()
+        most = self._served().get("nodes")
+        return min(sum(shapes[0]), most or sum(shapes[0])) if len(shapes) == 1 else None
+
+    def _served(self) -> dict[str, Any]:
+        """The configuration over the defaults of its draft."""
+        config = self.config or {}
+        return {**_defaults_of_draft(config.get("model")), **config}
 
     def _shapes(self) -> list[list[int]]:
         """Level sizes of the tree and of the branches merged into it, as far as they are given."""
-        given = {**_defaults_of_draft((self.config or {}).get("model")), **(self.config or {})}
+        given = self._served()
         names = ("tree_shape", "lookup_shape") if given.get("proposer") == "glide_lookup" else ()
         found = [given.get(name) for name in names or ("tree_shape",)]
         return [shape for shape in found if isinstance(shape, list) and shape]

@@ -76,8 +76,8 @@ def _check_certificate(options: Options) -> None:
         return
     try:
         ssl.create_default_context(cafile=str(options.ca_file))
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "no certificate"
+    except OSError as error:
+        why = "no certificate" if isinstance(error, ssl.SSLError) else os.strerror(error.errno or 0)
         raise UserError(
             f"--ca-file {options.ca_file}: cannot be used ({why}); give a PEM file"
         ) from None

@@ -129,3 +129,16 @@ def test_the_recipe_that_ships() -> None:
     options = parse(["--recipe", str(path), "--model", "t"])
     assert [arm.name for arm in parse_arms(options)] == ["vanilla", "longspec", "narrow", "ngram"]
     assert (options.concurrency, options.limits) == ([1, 4, 16], {"ttft": 1000.0, "tpot": 60.0})
+
+
+def test_nodes_of_a_step() -> None:
+    """What SGLang counts as drafted in each: all that the tree may have, the root apart."""
+    ours = {"method": "longspec", "model": "none", "tree_shape": [4, 2]}
+    configs = [
+        {"speculative_num_draft_tokens": 12},
+        ours,
+        {**ours, "nodes": 5},
+        {"method": "ngram"},
+    ]
+    assert [Arm("x", config).nodes for config in configs] == [11, 6, 5, None]
+    assert Arm("x").nodes is None

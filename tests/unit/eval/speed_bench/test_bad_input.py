@@ -34,6 +34,19 @@ OPTIONS = [
     ),
     ("--temperature -0.5", "--temperature -0.5: expected numbers from 0 to 2, commas between"),
     ("--temperature warm", "--temperature warm: expected numbers from 0 to 2, commas between"),
+    ("--sampling greedy", "--sampling greedy: expected server or neutral"),
+    (
+        "--export csv",
+        "--export csv: expected flat, openmetrics or both, commas between",
+    ),
+    (
+        "--base-url https://h:1 --ca-file {tmp}/none",
+        "--ca-file {tmp}/none: cannot be used (No such file or directory); give a PEM file",
+    ),
+    (
+        "--base-url https://h:1 --ca-file {tmp}/file",
+        "--ca-file {tmp}/file: cannot be used (no certificate); give a PEM file",
+    ),
     ("--engine tgi", "--engine tgi: expected vllm or sglang"),
     (
         "--tree-shape 4,0,1",

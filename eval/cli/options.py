@@ -1,4 +1,4 @@
-"""Every option of a run, as one pydantic model; ``cli`` makes flags of it."""
+"""Every option of a run, as one pydantic model; ``parsing`` makes flags of it."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from eval.engines.vllm import executable
-from eval.server import choose_port, running
+from eval.servers.engines.vllm import executable
+from eval.servers.server import choose_port, running
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")

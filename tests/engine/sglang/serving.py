@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from eval.server import choose_port, running
+from eval.servers.server import choose_port, running
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = ROOT / ".venv-sglang" / "bin" / "python"  # on a GPU SGLang has an environment of its own

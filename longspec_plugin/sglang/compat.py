@@ -11,7 +11,7 @@ from ..compat import Supported
 _SAMPLING = "sglang.srt.sampling.sampling_batch_info:SamplingBatchInfo"
 SGLANG = Supported(
     engine="SGLang",
-    low=Version("0.5.23"),
+    low=Version("0.5.22"),
     high=Version("0.6"),
     override="LONGSPEC_ALLOW_SGLANG_VERSION",
     hooks={

@@ -10,7 +10,7 @@ from ..compat import Supported
 
 VLLM = Supported(
     engine="vLLM",
-    low=Version("0.32"),
+    low=Version("0.29"),
     high=Version("0.34"),
     override="LONGSPEC_ALLOW_VLLM_VERSION",
     hooks={
@@ -52,6 +52,8 @@ _LAYOUT = (
 )
 V2_HOOKS = replace(
     VLLM,
+    engine="vLLM with Model Runner V2",
+    low=Version("0.32"),
     hooks={
         f"{_V2}.model_runner:GPUModelRunner.__init__": ("vllm_config", "device"),
         f"{_V2}.model_runner:GPUModelRunner.load_model": ("load_dummy_weights",),

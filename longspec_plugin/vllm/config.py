@@ -60,6 +60,7 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     VLLM.check_version(vllm.__version__)
     VLLM.check_hooks()
     runner = runners.choose()
+    runner.hooks.check_version(vllm.__version__)
     runner.hooks.check_hooks()
     given = {**(args.speculative_config or {}), **_flags(args)}
     options = LongSpecOptions.from_config({k.replace("-", "_"): v for k, v in given.items()})

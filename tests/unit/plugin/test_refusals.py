@@ -25,7 +25,7 @@ from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 
 from longspec_plugin.options import LongSpecOptions  # noqa: E402
 from longspec_plugin.vllm import config, gates, runners  # noqa: E402
-from longspec_plugin.vllm.compat import VLLM  # noqa: E402
+from longspec_plugin.vllm.compat import V2_HOOKS, VLLM  # noqa: E402
 
 TARGET = {
     "architectures": ["LlamaForCausalLM"],
@@ -158,12 +158,18 @@ def test_environment_that_asks_for_the_other_runner(
         create(folders, {"model": "draft"})
 
 
-@pytest.mark.parametrize("version", ["0.31.2", "0.34.0", "1.0"])
+@pytest.mark.parametrize("version", ["0.28.1", "0.34.0", "1.0"])
 def test_unsupported_versions(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(LongSpecError, match=rf"vLLM {version} is not supported; allowed: >=0.32"):
+    with pytest.raises(LongSpecError, match=rf"vLLM {version} is not supported; allowed: >=0.29"):
         VLLM.check_version(version)
     monkeypatch.setenv(VLLM.override, "1")
     VLLM.check_version(version)
+
+
+def test_gpus_need_a_later_version_than_cpus() -> None:
+    VLLM.check_version("0.31.0")
+    with pytest.raises(LongSpecError, match=r"Runner V2 0.31.0 is not supported; allowed: >=0.32"):
+        V2_HOOKS.check_version("0.31.0")
 
 
 def test_a_moved_hook_is_noticed() -> None:

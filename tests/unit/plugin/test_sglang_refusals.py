@@ -139,9 +139,9 @@ def test_the_environment_overrides_the_draft_and_sizes_the_buffers(
     assert options_of(None).build().max_nodes > 1  # no draft is needed
 
 
-@pytest.mark.parametrize("version", ["0.5.22", "0.6.0", "1.0"])
+@pytest.mark.parametrize("version", ["0.5.21", "0.6.0", "1.0"])
 def test_unsupported_versions(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = rf"SGLang {version} is not supported; allowed: >=0.5.23,<0.6"
+    message = rf"SGLang {version} is not supported; allowed: >=0.5.22,<0.6"
     with pytest.raises(LongSpecError, match=message):
         SGLANG.check_version(version)
     monkeypatch.setenv(SGLANG.override, "1")
@@ -151,7 +151,7 @@ def test_unsupported_versions(version: str, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        ("0.5.9", r"longspec: SGLang 0.5.9 is not supported; allowed: >=0.5.23,<0.6"),
+        ("0.5.9", r"longspec: SGLang 0.5.9 is not supported; allowed: >=0.5.22,<0.6"),
         ("0.5.23", "longspec: cannot register with SGLang: no registry"),
     ],
 )

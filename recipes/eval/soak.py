@@ -1,0 +1,185 @@
+"""Many requests at changing load: is memory flat, does nothing fail, do answers stay the same?
+
+    python -m recipes.eval.soak --model TARGET --draft DRAFT [--requests 10000]
+
+The plain server answers some prompts first, in float32. Then one server with trees takes windows of
+requests, each window with another number at a time and another length of answers, and in each
+window those prompts again. After each window the memory that server and client have to themselves
+is read. Windows are on disk at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from eval.cli.errors import UserError
+from eval.cli.options import Options
+from eval.cli.sweep import Condition, Place
+from eval.datasets import Prompt, load
+from eval.records.jsonlog import JsonLog
+from eval.records.requests import RequestRecord
+from eval.servers import server
+from eval.servers.arms import Arm
+from eval.servers.http import Address
+from eval.servers.readers import reader_of
+from eval.speed_bench import stopping
+from eval.speed_bench.client import Driver
+
+CONCURRENCY = (2, 16, 64, 4, 32, 8, 48, 6)
+LENGTHS = (1, 24, 8, 16)
+SAMPLE_TOKENS = 32
+WARM = 0.2  # of all windows, before memory has to be flat
+
+
+class Window(BaseModel):
+    """One window: memory in MiB after it; ``changed`` of ``sampled`` answers were not vanilla's."""
+
+    window: int
+    concurrency: int
+    requests: int
+    tokens: int
+    failed: int
+    sampled: int
+    changed: int
+    server_mib: float
+    client_mib: float
+
+
+class Soak:
+    """The windows of one output folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.prompts = [prompt for prompt in load(args.dataset) if len(prompt.turns) == 1]
+        self.samples = self.prompts[:: max(len(self.prompts) // args.samples, 1)][: args.samples]
+        self.random = random.Random(0)
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        path = args.output_dir / "windows.jsonl"
+        path.unlink(missing_ok=True)
+        self.log = JsonLog(path, Window, "another --output-dir")
+
+    @contextmanager
+    def serving(self, name: str) -> Iterator[server.Server]:
+        """The plain server, or one with trees."""
+        config = (
+            {"method": "longspec", "model": str(self.args.draft)} if name != "vanilla" else None
+        )
+        options = Options(model=str(self.args.model), dtype="float32", max_model_len=4096)
+        arm, port = Arm(name, config), server.choose_port(None)
+        log = self.args.output_dir / "logs" / f"{name}.log"
+        line, env = server.command(options, arm, port), server.environment(options, arm)
+        with server.running(line, env, log, port, 900, lambda text: None) as found:
+            yield found
+
+    def ask(
+        self, url: str, prompts: list[Prompt], concurrency: int, length: int
+    ) -> list[RequestRecord]:
+        """Answers to all, so many at a time, each of at most ``length`` tokens."""
+        options = Options(base_url=url, output_len=length)
+        driver = Driver([Address(url)], str(self.args.model), options, reader_of("vllm"))
+        records: list[RequestRecord] = []
+        place = Place("soak", 0, Condition(concurrency))
+        stopping.run(driver.drive(prompts, place, records.append))
+        return records
+
+    def run(self) -> list[Window]:
+        """Serve both, and measure window by window."""
+        with self.serving("vanilla") as plain:
+            told = self._texts(self.ask(plain.url, self.samples, 4, SAMPLE_TOKENS))
+        count = -(-self.args.requests // self.args.window)
+        windows: list[Window] = []
+        with self.serving("longspec") as trees:
+            for number in track(range(count), "windows", console=Console(stderr=True)):
+                windows.append(self._window(number, trees, told))
+                self.log.append(windows[-1])
+        return windows
+
+    def _window(self, number: int, trees: server.Server, told: dict[str, str]) -> Window:
+        concurrency = CONCURRENCY[number % len(CONCURRENCY)]
+        length = LENGTHS[(number // 2) % len(LENGTHS)]
+        chosen = self.random.choices(self.prompts, k=self.args.window - len(self.samples))
+        named = [p.model_copy(update={"prompt_id": f"{number}-{i}"}) for i, p in enumerate(chosen)]
+        records = self.ask(trees.url, named, concurrency, length)
+        again = self.ask(trees.url, self.samples, min(concurrency, 8), SAMPLE_TOKENS)
+        found = self._texts(again)
+        assert trees.process is not None
+        return Window(
+            window=number,
+            concurrency=concurrency,
+            requests=len(records) + len(again),
+            tokens=sum(record.completion_tokens for record in [*records, *again]),
+            failed=sum(bool(record.error) for record in [*records, *again]),
+            sampled=len(found),
+            changed=sum(found[name] != told[name] for name in found),
+            server_mib=_own_memory(psutil.Process(trees.process.pid)),
+            client_mib=psutil.Process().memory_full_info().uss / 2**20,
+        )
+
+    def _texts(self, records: list[RequestRecord]) -> dict[str, str]:
+        return {record.prompt_id: record.text for record in records if not record.error}
+
+
+def _own_memory(process: psutil.Process) -> float:
+    """What the tree of a process has to itself, in MiB."""
+    tree = [process, *process.children(recursive=True)]
+    return float(sum(one.memory_full_info().uss for one in tree) / 2**20)
+
+
+def grown(values: list[float]) -> float:
+    """By what share the mean of the last quarter is above that of the first, after warming up."""
+    warm = values[int(WARM * len(values)) :]
+    part = max(len(warm) // 4, 1)
+    return (sum(warm[-part:]) / sum(warm[:part])) - 1
+
+
+def show(windows: list[Window]) -> None:
+    """The sums, and how memory grew."""
+    table = Table("windows", "requests", "tokens", "failed", "samples changed", "server", "client")
+    server_mib, client_mib = (
+        [getattr(w, f"{n}_mib") for w in windows] for n in ("server", "client")
+    )
+    sums = [sum(getattr(w, name) for w in windows) for name in ("requests", "tokens", "failed")]
+    changed, sampled = (sum(getattr(w, name) for w in windows) for name in ("changed", "sampled"))
+    memory = [f"{mib[-1]:.0f} MiB, {grown(mib):+.1%}" for mib in (server_mib, client_mib)]
+    table.add_row(str(len(windows)), *map(str, sums), f"{changed} of {sampled}", *memory)
+    Console().print(table)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = options.add_argument
+    add("--model", type=Path, required=True, help="folder of the target")
+    add("--draft", type=Path, required=True, help="folder of its draft")
+    add("--requests", type=int, default=10_000, help="to send in all")
+    add("--window", type=int, default=250, help="requests of a window")
+    add("--samples", type=int, default=8, help="of a window, prompts whose answers are compared")
+    add("--dataset", default="builtin", help="as eval.speed_bench takes it; single turns are asked")
+    add("--output-dir", type=Path, default=Path("results/soak"), help="where all is kept")
+    args = options.parse_args()
+    try:
+        windows = Soak(args).run()
+    except UserError as error:
+        options.error(str(error))
+    show(windows)
+    summary = {
+        "grown": {n: grown([getattr(w, f"{n}_mib") for w in windows]) for n in ("server", "client")}
+    }
+    (args.output_dir / "summary.json").write_text(json.dumps(summary) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

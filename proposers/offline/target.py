@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..attention import key_bias, prefix_attention
-from ..base import TargetModel
+from ..base import TargetModel, TargetShape
 from ..packed import pack_linears
+from ..rotary import Rotary, RotaryConfig
 from ..tree import DraftTrees, ancestor_mask, row_positions
 from .attention import Pass
 from .cache import KVCache
@@ -32,16 +33,34 @@ class LastLayerKV:
         return prefix_attention(rows, self.keys, self.values, self.bias, scale)[0].transpose(1, 2)
 
 
+class Turning(nn.Module):
+    """Stands in for transformers' rotary embeddings that change within a text as it grows.
+
+    There, a token's key is turned by how long the text was when it came, so trees, which come
+    earlier than their tokens, would change it. Here the whole of a call is turned by how long it
+    may become.
+    """
+
+    def __init__(self, rotary: Rotary) -> None:
+        super().__init__()
+        self.rotary = rotary
+
+    def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rotary.tables(position_ids, x.dtype)
+
+
 class OfflineTarget:
     """A causal language model of transformers whose attention is ours.
 
     Attributes:
         weight_bytes: of all weights, which a forward has to read.
+        rotary: its rotary embedding.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.shape = target_shape(model.config)
+        self.rotary = _rotary(model, self.shape)
         self.embedding: Tensor = model.get_input_embeddings().weight
         self.head_weight: Tensor = model.get_output_embeddings().weight
         self.weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -55,7 +74,11 @@ class OfflineTarget:
     def borrowed(self) -> TargetModel:
         """What a draft model borrows."""
         return TargetModel(
-            self.shape, self.embedding, self.head_weight, self.model.base_model.norm.weight
+            self.shape,
+            self.embedding,
+            self.head_weight,
+            self.model.base_model.norm.weight,
+            rotary=self.rotary,
         )
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:
@@ -112,3 +135,11 @@ class OfflineTarget:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+
+def _rotary(model: Any, shape: TargetShape) -> Rotary:
+    config = RotaryConfig.of(shape.rope or {}, shape.head_dim)
+    rotary = Rotary(config, shape.head_dim, model.get_input_embeddings().weight.device)
+    if config.grows:
+        model.base_model.rotary_emb = Turning(rotary)
+    return rotary

@@ -91,13 +91,9 @@ def identity(folder: Path, name: str, model: str) -> dict[str, str]:
 def _tokenizer(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json; --target is a folder of a model")
-    from transformers import AutoTokenizer  # late: takes seconds, and `--help` should not
+    from ...pretrained import read_tokenizer  # late: takes seconds, and `--help` should not
 
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{folder}: no tokenizer ({reason}); add the target's") from None
+    return read_tokenizer(folder)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...base import TargetShape
 from ...glide.checkpoint import VOCABULARY, load_glide
 from ...glide.config import GlideConfig
 from ...glide.layer import Block, GlideLayer
@@ -98,9 +97,11 @@ def _from_draft(
 ) -> tuple[GlideConfig, GlideLayer, Tensor | None]:
     found, state = load_glide(draft)
     shape = weights.shape(settings.target_name)
-    for name in (*TargetShape.__dataclass_fields__, "intermediate_size"):
-        ours, theirs = getattr(shape, name), getattr(found.target, name)
-        if ours != theirs and name != "max_position_embeddings":
+    sizes = {**shape.sizes(), "intermediate_size": shape.intermediate_size, "rope": shape.rope}
+    for name, ours in sizes.items():
+        theirs = getattr(found.target, name)
+        own = name == "rope" and theirs is None
+        if ours != theirs and name != "max_position_embeddings" and not own:
             raise ValueError(
                 f"init={draft} was trained for a target with {name}={theirs}, this one has {ours};"
                 " choose a draft of this target, or none"

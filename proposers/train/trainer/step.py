@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ...base import TargetModel
 from ...glide.config import GlideConfig
-from ...glide.layer import GlideLayer, rotary_tables
+from ...glide.layer import GlideLayer
+from ...rotary import rotary_tables
 from . import lags
 from .attention import PackedAttention
 from .batches import Batch
@@ -61,6 +62,7 @@ class Distiller:
 
     def _layer(self, batch: Batch, x: Tensor, fused: Tensor, known: Tensor) -> Tensor:
         target, layers = self.config.target, self.config.num_layers
+        assert target.rope is not None  # a draft in training has the target's
         queries, tokens, cached = batch.sizes
         tables = rotary_tables(target.rope, batch.places, target.head_dim, x.dtype)
         parts = (t.chunk(layers, dim=-2) for t in self.layer.self_kv(x, *tables))

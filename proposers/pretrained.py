@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from .hub import model_folder
+from .rotary import Rotary, RotaryConfig, keys_of
 from .weights import Weights, check_whole
 
 BUFFERS = ".rotary_emb.inv_freq"
@@ -116,6 +118,33 @@ def read_tokenizer(target: str | Path) -> Any:
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # tokenizers raises what it likes
         raise ValueError(f"target {path}: its tokenizer cannot be read: {_reason(error)}") from None
+
+
+class Turning(nn.Module):
+    """Stands in for transformers' rotary embeddings that change within a text as it grows.
+
+    There, a token's key is turned by how long the text was when it came, so trees, which come
+    earlier than their tokens, would change it. Here the whole of a call is turned by how long it
+    may become.
+    """
+
+    def __init__(self, rotary: Rotary) -> None:
+        super().__init__()
+        self.rotary = rotary
+
+    def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rotary.tables(position_ids, x.dtype)
+
+
+def settle_rotary(model: Any) -> Rotary:
+    """A model's rotary embedding, and nothing in the model that changes it by itself."""
+    config = model.config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    read = RotaryConfig.of(keys_of(config) or {}, head_dim)
+    rotary = Rotary(read, head_dim, model.get_input_embeddings().weight.device)
+    if read.grows:
+        model.base_model.rotary_emb = Turning(rotary)
+    return rotary
 
 
 def _expected(config: Any) -> dict[str, torch.Size]:

@@ -206,6 +206,18 @@ def keys_of(config: Any) -> dict[str, Any] | None:
     return told if told.keys() & {"rope_parameters", "rope_scaling", "rope_theta"} else None
 
 
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """The scaled limit that a ``config.json`` tells; the plain one of an embedding not known."""
+    most, heads = config.get("max_position_embeddings"), config.get("num_attention_heads")
+    if not most or not heads or not config.get("hidden_size"):
+        return most
+    try:
+        head_dim = config.get("head_dim") or config["hidden_size"] // heads
+        return RotaryConfig.of(config, head_dim).limit(most)
+    except ValueError:
+        return int(most)
+
+
 class Rotary:
     """A rotary embedding on a device.
 

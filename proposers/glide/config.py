@@ -65,6 +65,12 @@ class TargetConfig(BaseModel):
             architectures=tuple(config.get("architectures") or ()),
         )
 
+    @property
+    def positions(self) -> int:
+        """That are trained: as many as it serves, unless its embedding changes beyond the first."""
+        rope, most = self.rope, self.max_position_embeddings
+        return most if rope is None or rope.type == "dynamic" else rope.limit(most)
+
     def sizes(self) -> dict[str, int]:
         """As :class:`proposers.base.TargetShape` names them."""
         names = [name for name in TargetShape.__dataclass_fields__ if name != "rope"]

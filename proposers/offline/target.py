@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..attention import key_bias, prefix_attention
-from ..base import TargetModel, TargetShape
+from ..base import TargetModel
 from ..packed import pack_linears
-from ..rotary import Rotary, RotaryConfig
+from ..pretrained import settle_rotary
 from ..tree import DraftTrees, ancestor_mask, row_positions
 from .attention import Pass
 from .cache import KVCache
@@ -33,22 +33,6 @@ class LastLayerKV:
         return prefix_attention(rows, self.keys, self.values, self.bias, scale)[0].transpose(1, 2)
 
 
-class Turning(nn.Module):
-    """Stands in for transformers' rotary embeddings that change within a text as it grows.
-
-    There, a token's key is turned by how long the text was when it came, so trees, which come
-    earlier than their tokens, would change it. Here the whole of a call is turned by how long it
-    may become.
-    """
-
-    def __init__(self, rotary: Rotary) -> None:
-        super().__init__()
-        self.rotary = rotary
-
-    def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        return self.rotary.tables(position_ids, x.dtype)
-
-
 class OfflineTarget:
     """A causal language model of transformers whose attention is ours.
 
@@ -60,7 +44,7 @@ class OfflineTarget:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.shape = target_shape(model.config)
-        self.rotary = _rotary(model, self.shape)
+        self.rotary = settle_rotary(model)
         self.embedding: Tensor = model.get_input_embeddings().weight
         self.head_weight: Tensor = model.get_output_embeddings().weight
         self.weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -135,11 +119,3 @@ class OfflineTarget:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
-
-
-def _rotary(model: Any, shape: TargetShape) -> Rotary:
-    config = RotaryConfig.of(shape.rope or {}, shape.head_dim)
-    rotary = Rotary(config, shape.head_dim, model.get_input_embeddings().weight.device)
-    if config.grows:
-        model.base_model.rotary_emb = Turning(rotary)
-    return rotary

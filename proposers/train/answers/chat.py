@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...rotary import positions_of
+
 PROBE = "\0"
 
 
@@ -29,7 +31,7 @@ class Chat:
         self.templated = bool(getattr(self.tokenizer, "chat_template", None))
         config, generation = (_json(folder / f"{n}.json") for n in ("config", "generation_config"))
         self.stop = _stop_ids(generation, config, self.tokenizer.eos_token_id)
-        self.limit: int | None = config.get("max_position_embeddings")
+        self.limit: int | None = positions_of(config)
         self.user_turn = self._user_turn() if self.templated else None
 
     def prompt_ids(self, text: str) -> list[int]:

@@ -74,9 +74,11 @@ class Target:
     @classmethod
     def load(cls, folder: Path, device: torch.device, dtype: torch.dtype, chunk: int) -> Target:
         """From a directory in the layout of Hugging Face."""
-        from ...pretrained import load_causal_model  # seconds to import
+        from ...pretrained import load_causal_model, settle_rotary  # seconds to import
 
-        return cls(load_causal_model(folder, dtype).to(device), device, chunk)
+        model = load_causal_model(folder, dtype).to(device)
+        settle_rotary(model)
+        return cls(model, device, chunk)
 
     @torch.inference_mode()
     def rows(self, batch: list[Sequence], plain: bool = False) -> list[dict[str, Tensor]]:

@@ -76,6 +76,24 @@ def is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def check_positive(name: str, value: int) -> int:
+    """The number as Python's own."""
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"{name}={value!r}: expected a whole number of 1 or more")
+    return int(value)
+
+
+def chain_of(gamma: int) -> list[int]:
+    """The tree shape of a chain.
+
+    Raises:
+        ValueError: in one line that names the value and what is allowed.
+    """
+    if check_positive("gamma", gamma) > MAX_NODES:
+        raise ValueError(f"gamma={gamma}: at most {MAX_NODES} tokens may be drafted a step")
+    return [1] * int(gamma)
+
+
 def check_shape(shape: Sequence[int], max_nodes: int = MAX_NODES) -> tuple[int, ...]:
     """Validate a tree shape and return it as a tuple.
 

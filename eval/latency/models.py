@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from proposers.hub import model_folder
 from proposers.hydra import HydraConfig, HydraTransformer, PoE, load_hydra
 from proposers.packed import pack_linears
 from proposers.pretrained import load_causal_model, read_tokenizer
@@ -100,6 +101,14 @@ def told() -> Iterator[None]:
         raise UserError(one_line(str(error))) from None
 
 
+def located(flag: str, path: Path) -> Path:
+    """A path, or the folder in the hub's cache that a name stands for."""
+    try:
+        return model_folder(path)
+    except ValueError as error:
+        raise UserError(f"{flag}: {one_line(str(error))}") from None
+
+
 def free() -> None:
     """Give memory back between two rows, after the last reference to a model has gone."""
     gc.collect()
@@ -119,8 +128,13 @@ def causal_model(
             config = AutoConfig.for_model(shape.model_type, **shape.config())
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     else:
+        folder = located("size", Path(size))
+        if not folder.exists():
+            raise UserError(
+                f"size={str(size)!r}: allowed: {', '.join(SIZES)}, or the folder of a model"
+            )
         with told():
-            model = load_causal_model(size, dtype)
+            model = load_causal_model(folder, dtype)
     return model.to(device).eval().requires_grad_(False)
 
 

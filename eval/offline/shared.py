@@ -19,7 +19,7 @@ from ..summary import summarise
 from .records import RecordBook, SampleRecord
 
 ARMS = {"vanilla": "vanilla", "seq": "chain", "tree": "tree"}
-OWN = ("method", "tree_shape", "gamma")  # settings in which arms may differ
+OWN = ("method", "draft", "tree_shape", "gamma")  # settings in which arms may differ
 
 
 def as_request(sample: SampleRecord, started: float) -> RequestRecord:

@@ -10,21 +10,7 @@ import torch
 from torch import Tensor
 
 from ..base import TargetShape
-from ..growth import MAX_NODES, is_whole
-
-
-def check_positive(name: str, value: int) -> int:
-    """The number as Python's own."""
-    if not is_whole(value) or value < 1:
-        raise ValueError(f"{name}={value!r}: expected a whole number of 1 or more")
-    return int(value)
-
-
-def chain_of(gamma: int) -> list[int]:
-    """The tree shape of a chain."""
-    if check_positive("gamma", gamma) > MAX_NODES:
-        raise ValueError(f"gamma={gamma}: at most {MAX_NODES} tokens may be drafted a step")
-    return [1] * int(gamma)
+from ..growth import is_whole
 
 
 def check_temperature(value: float) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor
 from ..base import Proposer
 from ..glide.config import GlideConfig
 from ..glide.proposer import GlideProposer
-from ..growth import check_shape
+from ..growth import chain_of, check_positive, check_shape
 from ..hub import model_folder
 from ..pretrained import read_config
 from ..registry import load_proposer
-from .checks import chain_of, check_positive, check_prompts, check_temperature, eos_ids
+from .checks import check_prompts, check_temperature, eos_ids
 from .decode import Decoded, Decoding
 from .loading import check_config, load_target, target_shape
 from .target import OfflineTarget

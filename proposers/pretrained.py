@@ -97,7 +97,7 @@ def load_causal_model(
             local_files_only=True,
             weights_only=True,
         )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except Exception as error:  # transformers has its own for everything
         raise ValueError(f"target {path} cannot be loaded: {_reason(error)}") from None
     return model.eval().requires_grad_(False)
 

@@ -5,6 +5,8 @@ All who load a target come here: the offline engine, features, training, the lat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def read_config(target: str | Path) -> Any:
             f"target {path} has no config.json; give the folder of a transformers model"
         )
     try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        with _quiet():
+            return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a config's values bring about in its class
         raise ValueError(f"target {path}: config.json: {_reason(error)}") from None
 
@@ -147,8 +150,19 @@ def settle_rotary(model: Any) -> Rotary:
     return rotary
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own warnings, which name no file; ours follow."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+
+
 def _expected(config: Any) -> dict[str, torch.Size]:
-    with torch.device("meta"):
+    with torch.device("meta"), _quiet():
         model = AutoModelForCausalLM.from_config(config)
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 

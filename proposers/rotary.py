@@ -207,15 +207,16 @@ def keys_of(config: Any) -> dict[str, Any] | None:
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:
-    """The scaled limit that a ``config.json`` tells; the plain one of an embedding not known."""
+    """The limit that a ``config.json`` tells, the scaled one; None where it tells none.
+
+    Raises:
+        ValueError: in one line, for an embedding that is not known.
+    """
     most, heads = config.get("max_position_embeddings"), config.get("num_attention_heads")
     if not most or not heads or not config.get("hidden_size"):
         return most
-    try:
-        head_dim = config.get("head_dim") or config["hidden_size"] // heads
-        return RotaryConfig.of(config, head_dim).limit(most)
-    except ValueError:
-        return int(most)
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    return RotaryConfig.of(config, head_dim).limit(most)
 
 
 class Rotary:

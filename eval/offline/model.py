@@ -185,7 +185,8 @@ class Engine:
             ) from None
         tokens = up_to_eos(output[0].tolist(), self._ends)
         taken = steps_of(mask[0].tolist()[: len(tokens)], int(steps)) if mask is not None else None
-        return Answer(tokens, int(accepted), int(steps), float(seconds), taken)
+        seconds = float(seconds) if steps else 0.0  # over with its first token: nothing was decoded
+        return Answer(tokens, int(accepted), int(steps), seconds, taken)
 
     @cached_property
     def _ends(self) -> frozenset[int]:

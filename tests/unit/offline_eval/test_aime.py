@@ -121,3 +121,15 @@ def test_bounds_on_ids_that_are_no_numbers(
     assert capsys.readouterr().err == (
         f"aime: error: {path}: id 2024-I-1 is no whole number; leave out --id-min and --id-max\n"
     )
+
+
+@pytest.mark.parametrize("answer", ["abc", "", "3.5", "\\frac12", None])
+def test_answers_that_are_no_numbers(
+    solve: Command, place: Path, capsys: pytest.CaptureFixture[str], answer: object
+) -> None:
+    good = {"id": 1, "problem": "What?", "answer": 33.0}
+    path = jsonl(place / "text.jsonl", good, {"id": 2, "problem": "Why?", "answer": answer})
+    assert solve("--data-path", str(path)) == 2
+    told = f"{path}:2: answer {str(answer)!r} is no whole number, as AIME's are\n"
+    assert capsys.readouterr().err == f"aime: error: {told}"
+    assert problems.load(str(jsonl(path, good))).samples[0].reference == "33"

@@ -104,7 +104,8 @@ class RotaryConfig(BaseModel):
                 f"rope_type={kind!r} without {missing[0]}; the target's config needs one"
             )
         given = {key: rope[key] for key in READ.get(kind, ()) if rope.get(key) is not None}
-        theta = rope.get("rope_theta") or config.get("rope_theta") or 10_000.0
+        told = (rope.get("rope_theta"), config.get("rope_theta"), 10_000.0)
+        theta = next(value for value in told if value is not None)
         try:
             found = cls.model_validate({"type": kind, "theta": theta, **given})
         except ValidationError as error:

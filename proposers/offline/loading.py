@@ -35,6 +35,18 @@ def check_config(config: Any, model_types: Sequence[str], owner: str) -> None:
         )
 
 
+def device_of(name: torch.device | str | None) -> torch.device:
+    """A device; without a name the GPU if there is one.
+
+    Raises:
+        ValueError: in one line, for a name that is unknown.
+    """
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device={name!r} is unknown; give cpu, cuda or cuda:N") from None
+
+
 def load_target(
     target_path: str | Path, config: Any, device: torch.device, dtype: torch.dtype | None
 ) -> Any:
@@ -51,7 +63,11 @@ def target_shape(config: Any) -> TargetShape:
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     rope = keys_of(config) or {}
-    positions = RotaryConfig.of(rope, head_dim).limit(config.max_position_embeddings)
+    try:
+        positions = RotaryConfig.of(rope, head_dim).limit(config.max_position_embeddings)
+    except ValueError as error:
+        where = getattr(config, "_name_or_path", "") or "the target"
+        raise ValueError(f"{where}: config.json: {error}") from None
     return TargetShape(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,

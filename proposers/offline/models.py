@@ -18,7 +18,7 @@ from ..pretrained import read_config
 from ..registry import load_proposer
 from .checks import check_prompts, check_temperature, eos_ids
 from .decode import Decoded, Decoding
-from .loading import check_config, load_target, target_shape
+from .loading import check_config, device_of, load_target, target_shape
 from .target import OfflineTarget
 
 TREE_SHAPE = (4, 16, 16, 16, 16)
@@ -60,7 +60,7 @@ class GlideModel:
         folder = model_folder(target_path)
         config = read_config(folder) if config is None else config
         check_config(config, self.model_types, type(self).__name__)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device_of(device)
         self._drafts = None if glide_path is None else _Drafts(model_folder(glide_path), config)
         self.target = OfflineTarget(load_target(folder, config, device, dtype))
         if self._drafts is not None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .arms import NAME, Arm
+from .context import positions
 from .engines import engine_of
 from .errors import UserError
 from .options import Options
@@ -106,8 +107,7 @@ def context_limit(options: Options) -> int | None:
         config = json.loads(path.read_text("utf-8"))
     except ValueError:
         raise UserError(f"--model {options.model}: config.json is not JSON; repair it") from None
-    limit = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
-    return int(limit) if limit else None
+    return positions(config)
 
 
 def _check_length(output_len: int, limit: int | None) -> None:

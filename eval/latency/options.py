@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ..context import positions
 from ..errors import UserError, one_line
 from ..flags import Parser, allowed, flag
 from .shapes import SIZES, Shape
@@ -141,9 +142,10 @@ def _shape_of(target: Path) -> Shape:
     path = target / "config.json"
     try:
         found = json.loads(path.read_text("utf-8"))
-        sizes = (found["num_hidden_layers"], found["max_position_embeddings"], found["vocab_size"])
+        most = positions(found) or found["max_position_embeddings"]
+        sizes = (found["num_hidden_layers"], most, found["vocab_size"])
         return Shape(_name_of(target), found["model_type"], *sizes, {})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"--target {target}: no readable config.json there; give the folder of a transformers"
             " model"

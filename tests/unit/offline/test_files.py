@@ -14,15 +14,22 @@ from safetensors.torch import load_file, save_file
 
 from eval.errors import UserError
 from eval.latency.models import build_baseline_model
+from eval.latency.options import parse
+from eval.offline.model import Setting
+from eval.offline.options import Options, parser
+from longspec_plugin.errors import LongSpecError
+from longspec_plugin.options import LongSpecOptions
 from proposers import LlamaGlide, load_glide_model
 from proposers.glide.config import GlideConfig
 from proposers.train.features.forward import Target
 from proposers.train.target import TargetWeights
+from proposers.train.trainer.settings import TrainSettings
 from tests.unit import hub_cache
 
 from .test_loading import published_tensors
 from .tiny import ragged_prompts, tiny_draft, tiny_target
 
+ROWS = ("--rows", "baseline,glide_tree")
 TARGET, DRAFT = "lmsys/vicuna-7b-v1.5", "sail/longspec-vicuna-7b-v1.5"
 State = dict[str, torch.Tensor]
 
@@ -109,6 +116,33 @@ def test_published_layouts_by_name(
     assert torch.equal(found[0], expected[0])
     assert found[1:3] == expected[1:3]
     assert expected[1] > 0
+
+
+def test_names_are_taken_everywhere(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the latency benchmark, the evaluations, the trainer, and the engines' ``model`` key."""
+    snapshot = hub_cache.cached(tmp_path, TARGET, target)
+    draft = hub_cache.cached(tmp_path, DRAFT, target.parent / "draft")
+    hub_cache.use(tmp_path, monkeypatch)
+    timed = parse(["--target", TARGET, "--draft", DRAFT, "--prompt-length", "9", *ROWS])
+    assert (timed.target, timed.draft) == (snapshot, draft)
+    assert timed.shape.name == "vicuna-7b-v1.5"
+    line = ["--model", TARGET, "--draft", DRAFT, "--device", "cpu"]
+    given = vars(parser("long_bench", "", 9, "out").parse_args(line))
+    options = Options.of(given)
+    setting = Setting(options)
+    assert (setting.model, setting.draft) == (snapshot, draft)
+    assert (options.settings()["model"], options.settings()["draft"]) == (TARGET, DRAFT)
+    training = TrainSettings.read(None, {"target": TARGET, "init": DRAFT})
+    assert (training.target, training.init) == (snapshot, draft)
+    assert training.target_name == "vicuna-7b-v1.5"
+    assert training.place(None, "draft") == Path("data/vicuna-7b-v1.5/draft")
+    served = LongSpecOptions.from_config({"method": "longspec", "model": DRAFT})
+    assert served.draft == draft.resolve()
+    served.build()
+    with pytest.raises(LongSpecError, match="draft no/body is neither a folder here nor in"):
+        LongSpecOptions.from_config({"method": "longspec", "model": "no/body"})
 
 
 def test_names_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,7 @@ TARGET_TYPES = ("llama", "qwen2", "qwen3", "mistral", "olmo2")
 
 
 class TargetConfig(BaseModel):
-    """The target that a draft reads: sizes that must agree with the served model.
-
-    Attributes:
-        rope: its rotary embedding; None is the served model's own, whatever that is.
-    """
+    """The target that a draft reads: sizes that must agree with the served model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +33,7 @@ class TargetConfig(BaseModel):
     vocab_size: int
     max_position_embeddings: int
     rms_norm_eps: float = 1e-6
-    rope: RotaryConfig | None = RotaryConfig()
+    rope: RotaryConfig = RotaryConfig()
     architectures: tuple[str, ...] = ()
     """The target's own, as its ``config.json`` names them; told on, not checked."""
 
@@ -68,8 +64,8 @@ class TargetConfig(BaseModel):
     @property
     def positions(self) -> int:
         """That are trained: as many as it serves, unless its embedding changes beyond the first."""
-        rope, most = self.rope, self.max_position_embeddings
-        return most if rope is None or rope.type == "dynamic" else rope.limit(most)
+        most = self.max_position_embeddings
+        return most if self.rope.type == "dynamic" else self.rope.limit(most)
 
     def sizes(self) -> dict[str, int]:
         """As :class:`proposers.base.TargetShape` names them."""
@@ -89,6 +85,7 @@ class GlideConfig(BaseModel):
         attention_bias: q, k and v projections have biases (published drafts do).
         max_lag: the greatest lag seen in training: deepest tree + 1.
         temperature: divides the logits, so that probabilities mean what they say (calibration).
+        served_rope: turn as the served target does, whatever ``target.rope`` is (published drafts).
         longspec_config: defaults of the speculative config, such as ``tree_shape``.
     """
 
@@ -104,6 +101,7 @@ class GlideConfig(BaseModel):
     attention_bias: bool = False
     max_lag: int = Field(default=5, ge=1)
     temperature: float = Field(default=1.0, gt=0)
+    served_rope: bool = False
     longspec_config: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
@@ -128,8 +126,8 @@ class GlideConfig(BaseModel):
     def published(cls, data: Mapping[str, Any], path: Path) -> GlideConfig:
         """A LongSpec draft of a target with this ``config.json``, read from ``path``.
 
-        It turns by the served target's own rotary embedding, as the public reference does: of
-        what the file says of one nothing is read.
+        It turns by the served target's own rotary embedding, as the public reference does; what
+        the file says of one counts where nobody tells the target's.
 
         Raises:
             ValueError: in one line, for another architecture.
@@ -139,10 +137,14 @@ class GlideConfig(BaseModel):
                 f"{path}: model_type={data.get('model_type')!r}; allowed: {MODEL_TYPE}, or"
                 f" {', '.join(TARGET_TYPES)} (published LongSpec drafts)"
             )
-        plain = {key: value for key, value in data.items() if key not in KEYS or key == POSITIONS}
-        target = TargetConfig.from_transformers(plain, path.parent.name)
+        try:
+            target = TargetConfig.from_transformers(data, path.parent.name)
+        except ValueError:  # of an embedding that is not known
+            plain = {key: data[key] for key in data if key not in KEYS or key == POSITIONS}
+            target = TargetConfig.from_transformers(plain, path.parent.name)
         return cls(
-            target=target.model_copy(update={"rope": None}),
+            target=target,
+            served_rope=True,
             final_norm=False,
             hidden_state_input=False,
             attention_bias=True,
@@ -150,14 +152,14 @@ class GlideConfig(BaseModel):
         )
 
     def on(self, shape: TargetShape) -> GlideConfig:
-        """This draft on a target: with the target's rotary embedding, unless it has its own.
+        """This draft on a target: with the target's rotary embedding, if it is to turn by that.
 
         Raises:
             ValueError: in one line, for a rotary embedding that is not known.
         """
-        if self.target.rope is not None:
+        if not self.served_rope or shape.rope is None:
             return self
-        rope = RotaryConfig.of(shape.rope or {}, shape.head_dim)
+        rope = RotaryConfig.of(shape.rope, shape.head_dim)
         return self.model_copy(update={"target": self.target.model_copy(update={"rope": rope})})
 
     def save(self, folder: Path) -> None:

@@ -131,7 +131,6 @@ class GlideDraft:
 
 
 def _rotary(config: GlideConfig, target: TargetModel) -> Rotary:
-    assert config.target.rope is not None
     positions = target.shape.max_position_embeddings
     return Rotary(config.target.rope, target.shape.head_dim, target.embedding.device, positions)
 

@@ -76,7 +76,7 @@ class GlideProposer(Proposer):
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads"):
             self._agree(name, getattr(shape, name))
         self._agree("head_dim", shape.head_dim)
-        if shape.rope is None or self.config.target.rope is None:
+        if shape.rope is None or self.config.served_rope:
             return
         served = RotaryConfig.of(shape.rope, shape.head_dim)
         if differing := self.config.target.rope.differs(served):

@@ -53,12 +53,11 @@ def speculators_fields(config: GlideConfig) -> dict[str, Any]:
 
 def layer_config(config: GlideConfig) -> dict[str, Any]:
     """The draft's layers in the words of a Llama ``config.json``."""
-    rope = config.target.rope
     return {
         "model_type": "llama",
         **config.target.model_dump(exclude={"name", "architectures", "rope"}),
         "num_hidden_layers": config.num_layers,
         "hidden_act": "silu",
         "attention_bias": config.attention_bias,
-        **({"rope_parameters": rope.keys()} if rope else {}),
+        "rope_parameters": config.target.rope.keys(),
     }

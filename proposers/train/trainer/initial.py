@@ -100,13 +100,13 @@ def _from_draft(
     sizes = {**shape.sizes(), "intermediate_size": shape.intermediate_size, "rope": shape.rope}
     for name, ours in sizes.items():
         theirs = getattr(found.target, name)
-        own = name == "rope" and theirs is None
+        own = name == "rope" and found.served_rope
         if ours != theirs and name != "max_position_embeddings" and not own:
             raise ValueError(
                 f"init={draft} was trained for a target with {name}={theirs}, this one has {ours};"
                 " choose a draft of this target, or none"
             )
-    changed = {"target": shape, "max_lag": len(settings.lag_weights)}
+    changed = {"target": shape, "served_rope": False, "max_lag": len(settings.lag_weights)}
     config = serving(found.model_copy(update=changed), settings)
     vocabulary = state.pop(VOCABULARY, None)
     layer = GlideLayer(config)

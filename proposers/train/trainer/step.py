@@ -62,7 +62,6 @@ class Distiller:
 
     def _layer(self, batch: Batch, x: Tensor, fused: Tensor, known: Tensor) -> Tensor:
         target, layers = self.config.target, self.config.num_layers
-        assert target.rope is not None  # a draft in training has the target's
         queries, tokens, cached = batch.sizes
         tables = rotary_tables(target.rope, batch.places, target.head_dim, x.dtype)
         parts = (t.chunk(layers, dim=-2) for t in self.layer.self_kv(x, *tables))

@@ -63,7 +63,6 @@ def test_tables_are_those_of_transformers(rope: dict[str, Any]) -> None:
     config = transformers.LlamaConfig(**SIZES, rope_parameters=dict(rope))
     expected = LlamaRotaryEmbedding(config)(torch.zeros(1), POSITIONS)
     target = TargetConfig.from_transformers(config.to_dict(), "x")
-    assert target.rope is not None
     assert target.rope.type == rope["rope_type"]
     found = rotary_tables(target.rope, POSITIONS, DIM, torch.float32)
     for ours, theirs in zip(found, expected, strict=True):
@@ -83,7 +82,6 @@ def test_frequencies_follow_the_length(rope: dict[str, Any], length: int) -> Non
     positions = torch.arange(length)[None]
     expected = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)[0]
     read = TargetConfig.from_transformers(config.to_dict(), "x").rope
-    assert read is not None
     rotary = Rotary(read, DIM, torch.device("cpu"))
     rotary.reach(length)
     found = rotary.tables(positions, torch.float32)[0]

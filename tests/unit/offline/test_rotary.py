@@ -143,15 +143,16 @@ def test_a_published_draft_takes_the_targets_own(
         return accepted(LlamaGlide(None, target, tmp_path / name, device="cpu"))
 
     sizes = TargetConfig.from_transformers(data, "t")
-    right = drafted("ours", published.model_copy(update={"target": sizes}))
+    own = {"target": sizes, "served_rope": False}
+    right = drafted("ours", published.model_copy(update=own))
     del data["rope_parameters"]
     told = {"rope_scaling": told, "rope_theta": 77.0} if told else {}
     assert drafted("published", published, **data, **told) == right
-    assert drafted("null", published) == right
+    assert drafted("saved again", published) == right
     turned = sizes.model_copy(update={"rope": RotaryConfig(theta=3.0)})
     monkeypatch.setattr(GlideProposer, "check_target", lambda *_: None)
     monkeypatch.setattr(OfflineTarget, "borrowed", borrowed_without_rotary)
-    wrong = drafted("wrong", published.model_copy(update={"target": turned}))
+    wrong = drafted("wrong", published.model_copy(update={**own, "target": turned}))
     assert wrong[0] < right[0]
 
 

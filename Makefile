@@ -27,7 +27,7 @@ export VLLM_NO_USAGE_STATS ?= 1
 export VLLM_USE_AOT_COMPILE ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-sglang test test-engine test-rest test-next quality format setup setup-sglang target gpu gpu-more clean
+.PHONY: help bench bench-sglang test test-engine test-rest test-next matrix quality format setup setup-sglang target gpu gpu-more clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,8 +66,11 @@ test-rest: setup-sglang target  ## all other tests
 	@$(PYTEST) $(WORKERS) tests/contract tests/unit tests/gpu
 
 test-next: target  ## the tests of Model Runner V2 on vLLM 0.33's Python, for which no CPU build exists
-	@$(PYTHON) recipes/setup/vllm_next.py
-	@LONGSPEC_V2_PYTHON=$(CURDIR)/.venv-vllm-0.33/bin/python $(PYTEST) tests/engine/v2
+	@$(PYTHON) recipes/setup/other_version.py vllm==0.33.0
+	@LONGSPEC_V2_PYTHON=$(CURDIR)/.venv-vllm-0.33.0/bin/python $(PYTEST) tests/engine/v2
+
+matrix: setup-sglang target  ## all versions of both engines that have CPU builds, one after the other
+	@$(VENV)/python -m recipes.matrix $(MATRIX)
 
 quality: setup  ## lint, types and import rules
 	@$(VENV)/ruff check .

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from .errors import UserError, one_line
-from .jsonlog import JsonLog
-from .records import RequestRecord
+from .cli.errors import UserError, one_line
+from .records.jsonlog import JsonLog
+from .records.jsontext import parsed
+from .records.requests import RequestRecord
+from .records.results import SCHEMA_VERSION, Results
 from .report.comparison import Comparison, as_html, as_markdown, compare, print_comparison
 from .report.differences import Run, common
-from .results import SCHEMA_VERSION, Results
 
 _WRITERS = {".html": as_html, ".md": as_markdown}
 
@@ -39,7 +39,7 @@ def load(folder: Path) -> Run:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parsed(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({one_line(str(error))})") from None
 

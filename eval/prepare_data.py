@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from .datasets import CONFIGS, places
+from .cli.errors import UserError
+from .cli.flags import Parser
+from .datasets import CONFIGS
+from .datasets import fetched as places
 from .datasets.fetching import Fetcher, Online
 from .datasets.preparing import RECIPES, Wish
-from .errors import UserError
-from .flags import Parser
 
 ABOUT = """Fetch a data set, for --dataset NAME. Its licence and source are printed first; for
 each data set you use, it is on you to check that its licence fits. A fetch that was stopped goes on

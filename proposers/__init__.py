@@ -1,7 +1,9 @@
 """Speculative decoding algorithms in plain torch: proposers, trees, acceptance, GLIDE.
 
-Nothing in this package imports an engine. The offline engine's classes are loaded when they are
-asked for, as they need transformers.
+To understand GLIDE, read ``base`` (what a proposer sees), ``tree``, ``growth``, ``acceptance`` and
+``glide``; the rest is other methods, other devices, the offline engine (``offline``) and the making
+of drafts (``train``, by far the largest part). Nothing here imports an engine. The offline engine's
+classes are loaded when they are asked for, as they need transformers.
 """
 
 from __future__ import annotations

@@ -28,7 +28,9 @@ from .lookup import Continuations
 from .prompt_lookup import PromptLookupProposer, laid_out
 from .tree import DraftTrees, prune
 
-LOOKUP_OPTIONS = {"lookup_shape": "tree_shape", "max_ngram": "max_ngram", "min_ngram": "min_ngram"}
+LOOKUP_OPTIONS = {"lookup_shape": "tree_shape"} | {
+    name: name for name in ("max_ngram", "min_ngram", "remembered_answers", "remembered_tokens")
+}
 DEFAULTS = {"lookup_shape": [1, 1, 1, 1, 1], "min_ngram": 2}
 
 
@@ -36,7 +38,7 @@ class GlideLookupProposer(Proposer):
     """Both proposers' trees, merged.
 
     Options: those of ``glide``, and ``lookup_shape`` (branches, then depth, as ``tree_shape`` of
-    ``prompt_lookup``), ``max_ngram`` and ``min_ngram``. ``nodes`` limits the merged tree.
+    ``prompt_lookup``) and the others of ``prompt_lookup``. ``nodes`` limits the merged tree.
     """
 
     sharded = True
@@ -67,6 +69,7 @@ class GlideLookupProposer(Proposer):
 
     def start(self, context: DraftContext) -> None:
         self.glide.start(context)
+        self.lookup.start(context)
 
     def propose(self, context: DraftContext) -> DraftTrees:
         found = self.lookup.look_up(context)

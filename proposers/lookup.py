@@ -1,4 +1,7 @@
-"""Finding the last n-gram of a text again in the text itself, for a whole batch, on the device."""
+"""Finding the last n-gram of a text again in the text itself, for a whole batch, on the device.
+
+Other texts may stand in front of it, to be searched as well; :data:`.memory.NOTHING` parts them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .base import DraftContext
+from .memory import NOTHING
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,31 @@ class Continuations:
     agreed: Tensor
 
 
-def continuations(context: DraftContext, ngrams: range, count: int, depth: int) -> Continuations:
+def continuations(
+    context: DraftContext, ngrams: range, count: int, depth: int, others: Tensor | None = None
+) -> Continuations:
     """The first ``count`` distinct continuations, after the longest match first, then the latest.
 
     Args:
         ngrams: lengths of suffix that are looked for, falling.
         depth: the most tokens of a continuation.
+        others: ``[M]`` int64 texts that are older than all of the context's.
     """
     lines, lengths = context.lines(), context.lengths
+    if others is not None:
+        lines = torch.cat([others.expand(len(lines), -1), lines], 1)
+        lengths = lengths + len(others)
     width, steps = lines.shape[1], torch.arange(depth, device=lines.device)
     ranks = _ranks(lines, lengths, ngrams)
     tokens, sizes, tops = [], [], []
     for branch in range(count):
         best, end = ranks.max(1, keepdim=True)
+        found = lines.gather(1, (end + steps).clamp(max=width - 1)).long()
         size = (lengths[:, None] - end).clamp(max=depth).masked_fill(best < 0, 0)
+        if others is not None:
+            size = size.minimum((found != NOTHING).cumprod(1).sum(1, keepdim=True))
         sizes.append(size[:, 0])
-        tokens.append(lines.gather(1, (end + steps).clamp(max=width - 1)).long())
+        tokens.append(found)
         tops.append(best[:, 0])
         if branch + 1 < count:
             told = _tells_the_same(lines, lengths, tokens[-1], sizes[-1])
@@ -55,7 +68,7 @@ def _ranks(lines: Tensor, lengths: Tensor, ngrams: range) -> Tensor:
     place; -1 where it is not a match. A rank over ``L`` is the tokens that agree."""
     agreed = _agreement(lines, lengths, ngrams[0])
     ends = torch.arange(lines.shape[1], device=lines.device)
-    found = (agreed >= ngrams[-1]) & (ends < lengths[:, None])
+    found = (agreed >= ngrams[-1]) & (ends < lengths[:, None]) & (lines != NOTHING)
     return torch.where(found, agreed * lines.shape[1] + ends, -1)
 
 
@@ -69,17 +82,19 @@ def _agreement(lines: Tensor, lengths: Tensor, longest: int) -> Tensor:
     back = torch.arange(-longest, 0, device=lines.device)
     last = lines.gather(1, (lengths[:, None] + back).clamp(min=0))
     before = F.pad(lines, (longest, 0), value=-1).unfold(1, longest, 1)[:, :-1]
-    same = (before == last[:, None]).flip(2)
+    same = ((before == last[:, None]) & (last != NOTHING)[:, None]).flip(2)
     return same.cumprod(2, dtype=torch.int8).sum(2)
 
 
 def _tells_the_same(lines: Tensor, lengths: Tensor, tokens: Tensor, sizes: Tensor) -> Tensor:
     """``[B, L]``: what follows each place, as far as it goes, is the start of ``tokens [B, D]``."""
     depth, width = tokens.shape[1], lines.shape[1]
-    same = torch.ones_like(lines, dtype=torch.bool)
-    places = torch.arange(width, device=lines.device)
+    same, ended = torch.ones_like(lines, dtype=torch.bool), lines == NOTHING
+    ended |= torch.arange(width, device=lines.device) >= lengths[:, None]
+    over = torch.zeros_like(ended)
     for step in range(min(depth, width)):
+        there = slice(0, width - step)
+        over[:, there] |= ended[:, step:]
         here = lines[:, step:] == tokens[:, step, None].to(lines)
-        here &= step < sizes[:, None]
-        same[:, : width - step] &= here | (places[step:] >= lengths[:, None])
+        same[:, there] &= here & (step < sizes[:, None]) | over[:, there]
     return same

@@ -19,11 +19,18 @@ from torch.nn import functional as F
 from .base import DraftContext, Proposer
 from .growth import check_shape
 from .lookup import Continuations, continuations
+from .memory import AnswerMemory
 from .tree import DraftTrees, select
 
 TOKEN_PROBABILITY = 0.5
 """What a looked-up token is held for when branches compete for room in a tree."""
-OPTIONS = {"tree_shape": [2, 2, 2, 2], "max_ngram": 4, "min_ngram": 2}
+OPTIONS = {
+    "tree_shape": [2, 2, 2, 2],
+    "max_ngram": 4,
+    "min_ngram": 2,
+    "remembered_answers": 0,
+    "remembered_tokens": 256,
+}
 
 
 class PromptLookupProposer(Proposer):
@@ -31,6 +38,9 @@ class PromptLookupProposer(Proposer):
 
     ``tree_shape`` gives the branches (its first level), the depth (its length) and the budget (its
     sum); ``max_ngram`` and ``min_ngram`` the lengths of suffix that are looked for, longest first.
+
+    ``remembered_answers`` of the server are searched as well, ``remembered_tokens`` of each: none
+    by default, as how fast an answer comes then tells something of what others were answered.
     """
 
     sharded = True
@@ -51,6 +61,18 @@ class PromptLookupProposer(Proposer):
                 " expected 1 <= min_ngram <= max_ngram"
             )
 
+        answers, length = chosen["remembered_answers"], chosen["remembered_tokens"]
+        if type(answers) is not int or type(length) is not int or answers < 0 or length < 1:
+            raise ValueError(
+                f"remembered_answers={answers!r}, remembered_tokens={length!r}: expected whole"
+                " numbers, at least 0 and 1"
+            )
+        self.memory = AnswerMemory(answers, length) if answers else None
+
+    def start(self, context: DraftContext) -> None:
+        if self.memory is not None:
+            self.memory.start(context)
+
     def propose(self, context: DraftContext) -> DraftTrees:
         level = torch.arange(1, self.max_depth + 1, device=context.lengths.device)
         scores = (level * math.log(TOKEN_PROBABILITY)).expand(len(context.slots), -1)
@@ -60,7 +82,12 @@ class PromptLookupProposer(Proposer):
         return select(trees, keep & first, width)
 
     def look_up(self, context: DraftContext) -> Continuations:
-        return continuations(context, self.ngrams, self.branches, self.max_depth)
+        """What followed the last tokens before."""
+        others = None
+        if self.memory is not None:
+            self.memory.update(context)
+            others = self.memory.line()
+        return continuations(context, self.ngrams, self.branches, self.max_depth, others)
 
 
 def laid_out(found: Continuations, log_probs: Tensor) -> tuple[DraftTrees, Tensor]:

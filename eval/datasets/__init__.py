@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from ..errors import UserError
-from . import aime, builtin, humaneval, longbench, places, questions, recognise, sharegpt
+from ..cli.errors import UserError
+from . import aime, builtin, humaneval, longbench, questions, recognise, sharegpt
+from . import fetched as places
 from . import speed_bench as speed
 from .prompt import Prompt
 from .recognise import OfRows

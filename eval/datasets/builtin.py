@@ -8,7 +8,9 @@ from . import jsonl
 from .prompt import Prompt
 from .rows import filled
 
-PATH = Path(__file__).parent.parent / "data" / "builtin.jsonl"
+DATA = Path(__file__).parent / "data"
+"""What is shipped: our own prompts, and small samples of the offline evaluations' tasks."""
+PATH = DATA / "builtin.jsonl"
 
 
 def load() -> list[Prompt]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from ..errors import UserError, one_line
+from ..cli.errors import UserError, one_line
 
 HOSTS = ("huggingface.co", "raw.githubusercontent.com")
 """Addresses come from data sets, too: files are taken from these hosts only."""

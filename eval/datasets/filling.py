@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..cli.errors import UserError
 from . import speed_bench
 from .fetching import Fetcher
+from .placeholders import SCRIPT, Sources, UnresolvedError, fill, is_placeholder, source_of
 from .rows import Row, filled, read
-from .sources import SCRIPT, Sources, UnresolvedError, fill, is_placeholder, source_of
 
 REPO = "nvidia/SPEED-Bench"
 Say = Callable[[str], None]

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..cli.errors import UserError
 from .prompt import Prompt
 from .rows import Row, prompts
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
-from . import places
+from ..cli.errors import UserError
+from . import fetched as places
 from .prompt import Prompt
 from .rows import Row, filled, prompts
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
+from ..cli.errors import UserError
 from . import humaneval, longbench, questions, speed_bench
 from .fetching import Fetcher
 from .filling import REPO, Filling, Say, by_script, write_lines

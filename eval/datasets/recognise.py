@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..cli.errors import UserError
 from . import aime, humaneval, jsonl, longbench, sharegpt, speed_bench
+from .files import SUFFIXES
 from .prompt import Prompt
-from .rows import SUFFIXES, Row
+from .rows import Row
 
 OfRows = Callable[[Sequence[Row]], list[Prompt]]
 
@@ -26,7 +27,7 @@ _FIELDS: tuple[tuple[tuple[str, ...], OfRows], ...] = (
 
 def reader(first: Row) -> OfRows:
     """The reader of rows like this one; plain prompts, where nothing tells otherwise."""
-    there = first.value if isinstance(first.value, dict) else {}
+    there = first.fields if isinstance(first.value, dict) else {}
     for fields, read in _FIELDS:
         if all(any(name in there for name in field.split("|")) for field in fields):
             return read

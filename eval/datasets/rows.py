@@ -1,26 +1,26 @@
-"""Rows of a data file: JSON lines, a JSON list or parquet.
+"""The rows of a data file, each with its number and its fields.
 
 Nothing is dropped in silence: the first bad row is refused as ``FILE:ROW``, with the number of
-rows that are bad. Rows count from 1; of a JSON lines file they are its lines.
+rows that are bad. Rows count from 1; of a JSON lines file they are its lines. A field that is null
+counts as absent, as rows of a union of schemas have one for every field of the others.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import UserError
+from ..cli.errors import UserError
+from ..records.jsontext import is_writable
+from . import files
+from .files import NotJson
 from .prompt import Prompt
 
 T = TypeVar("T")
 PLACEHOLDER = "FULL BENCHMARK DATA SHOULD BE FETCHED"
 FULL = "fetch the full data set first"
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
-_NOT_JSON = object()
 
 
 class RowError(UserError):
@@ -37,12 +37,12 @@ class Row:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The row's fields; raises ``RowError`` where it is no object."""
-        if self.value is _NOT_JSON:
-            raise self.bad("not JSON; expected one object a line")
+        """The row's fields that are not null; raises ``RowError`` where it is no object."""
+        if isinstance(self.value, NotJson):
+            raise self.bad(self.value.why)
         if not isinstance(self.value, dict):
             raise self.bad(f"a JSON {type(self.value).__name__}; expected an object")
-        return self.value
+        return {name: value for name, value in self.value.items() if value is not None}
 
     def get(self, *names: str) -> Any:
         """The value of the first of these keys that is there."""
@@ -87,64 +87,7 @@ def read(path: Path) -> list[Row]:
 
 def stream(path: Path) -> Iterator[Row]:
     """The same one by one, for files that are larger than memory should be."""
-    kinds = {".parquet": _parquet, ".json": _json}
-    values = kinds.get(path.suffix, _lines)(path)
-    return (Row(path, number, value) for number, value in enumerate(values, 1))
-
-
-def _json(path: Path) -> Iterable[object]:
-    """A list or a single object, over as many lines as it likes; else JSON lines after all."""
-    try:
-        whole = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return _lines(path)
-    return whole if isinstance(whole, list) else [whole]
-
-
-def _lines(path: Path) -> Iterator[object]:
-    blank = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for raw in file:  # bytes part at line feeds only, not at U+2028 within a text
-                line = raw.decode("utf-8")
-                if not line.strip():
-                    blank += 1
-                    continue
-                yield from (_NOT_JSON for _ in range(blank))
-                blank = 0
-                yield _value(line)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({type(error).__name__})") from None
-
-
-def _value(line: str) -> object:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return _NOT_JSON
-
-
-def _parquet(path: Path) -> Iterable[object]:
-    try:
-        import pandas
-
-        frame = pandas.read_parquet(path)
-    except ImportError:
-        raise UserError(
-            f"{path}: parquet needs pandas and pyarrow; pip install pandas pyarrow, or give JSONL"
-        ) from None
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise UserError(f"{path}: cannot be read as parquet ({type(error).__name__})") from None
-    return [plain(row) for row in frame.to_dict("records")]
-
-
-def plain(value: Any) -> Any:
-    """Lists for arrays and built-in numbers for numpy's, at every depth."""
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
+    return (Row(path, number, value) for number, value in enumerate(files.values(path), 1))
 
 
 def collect(rows: Iterable[Row], of: Callable[[Row], T]) -> list[T]:
@@ -170,6 +113,8 @@ def prompts(rows: Sequence[Row], of: Callable[[Row], Prompt | None]) -> list[Pro
         prompt = of(row)
         if prompt is None:
             return None
+        if not is_writable(prompt.prompt_id, prompt.category, prompt.system, *prompt.turns):
+            raise row.bad("a text with half a surrogate pair; mend it or take the line out")
         before = seen.setdefault(prompt.prompt_id, row)
         if before is not row:
             raise row.bad(f"id {prompt.prompt_id} as in line {before.number}; ids must be unique")

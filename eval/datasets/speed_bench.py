@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from . import places
-from .jsonl import turns_of
+from ..cli.errors import UserError
+from . import fetched as places
+from .jsonl import system_of, turns_of
 from .prompt import Prompt
 from .rows import Row, filled, prompts
 
@@ -83,6 +83,7 @@ def _prompt(row: Row) -> Prompt:
         prompt_id=str(row.get("question_id")),
         category=category,
         turns=turns,
+        system=system_of(row),
         sub_category=row.maybe("sub_category"),
         entropy=category if category in ENTROPIES else None,
     )

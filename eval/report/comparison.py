@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from ..results import Results
+from ..records.results import Results
 from . import differences, html, markdown, terminal
 from .differences import Pair, Run
 from .tables import Table

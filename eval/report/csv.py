@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..results import Results
+from ..records.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..pairing import per_turn, speedup
-from ..records import RequestRecord
-from ..results import ArmResult, Results, Speedup
+from ..numbers.pairing import per_turn, speedup
+from ..records.requests import RequestRecord, same_answer
+from ..records.results import ArmResult, Results, Speedup
 from . import select, tables
 from .tables import NONE, Table, number
 
@@ -83,13 +83,13 @@ def pairs(a: Run, b: Run) -> list[Pair]:
 def _pair(arm: ArmResult, a: Sequence[RequestRecord], b: Sequence[RequestRecord]) -> Pair:
     turns = per_turn(a, TIME).keys() & per_turn(b, TIME).keys()
     texts = list(_texts(a, b))
-    same = sum(x.text == y.text for x, y in texts)
+    told = [same for x, y in texts if (same := same_answer(x, y)) is not None]
     return Pair(
         label=arm.label,
         prompts=len(turns),
         speedup=speedup(a, b, TIME),
-        identical=None if arm.temperature else same,  # drawn answers may differ
-        compared=len(texts),
+        identical=None if arm.temperature else sum(told),  # drawn answers may differ
+        compared=len(told),
         other_input=sum(x.prompt_tokens != y.prompt_tokens for x, y in texts),
     )
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..options import DEFINITIONS
-from ..records import RequestRecord
-from ..results import ArmResult, Divergence, Results
+from ..cli.options import DEFINITIONS
+from ..records.requests import RequestRecord
+from ..records.results import ArmResult, Divergence, Results
 from . import matrix, palette, select, tables
 from .markdown import STOPPED
 from .plots import plots

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from ..options import DEFINITIONS
-from ..results import Results
+from ..cli.options import DEFINITIONS
+from ..records.results import Results
 from . import matrix
 from .tables import Table, lossless, main, sources, warning
 

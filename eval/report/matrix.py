@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..results import ArmResult, CategoryResult, Results
+from ..records.results import ArmResult, CategoryResult, Results
 from .tables import NONE, Table, number
 
 if TYPE_CHECKING:

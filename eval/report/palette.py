@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..results import ArmResult
+from ..records.results import ArmResult
 
 VANILLA = "vanilla"
 # name: light, dark. The arms' are those of Okabe and Ito, darker or lighter for their ground.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..metrics import acceptance_length, first_difference
-from ..records import RequestRecord
-from ..results import ArmResult, Results
+from ..numbers.metrics import acceptance_length, first_difference
+from ..records.requests import RequestRecord, same_answer
+from ..records.results import ArmResult, Results
 from .palette import VANILLA
 
 MOST_ARMS = 6  # in a plot; more conditions than that are left to the tables
@@ -105,9 +105,9 @@ def _vanilla(
 
 
 def _answer(label: str, record: RequestRecord, base: RequestRecord | None, most: int) -> Answer:
-    text = record.error or record.text
+    text = record.error or record.whole
     sound = base is not None and not base.error and not record.error
-    where = first_difference(base.text, text) if base is not None and sound else None
+    where = first_difference(base.whole, text) if base is not None and sound else None
     split = len(text) if where is None else where
     shown = text[:most]
     return Answer(
@@ -116,7 +116,7 @@ def _answer(label: str, record: RequestRecord, base: RequestRecord | None, most:
         same=shown[:split],
         rest=shown[split:],
         cut=len(text) > most,
-        identical=sound and where is None,
+        identical=sound and base is not None and same_answer(base, record) is True,
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ..metrics import gap
-from ..results import ArmResult, Lossless, Results, Speedup, Spread, Warned
+from ..numbers.metrics import gap
+from ..records.results import ArmResult, Lossless, Results, Speedup, Spread, Warned
 
 NONE = "-"
 
@@ -59,7 +59,7 @@ def spread(value: Spread, digits: int = 0) -> str:
 
 def rows(arm: ArmResult) -> dict[str, str]:
     """The main table's lines for one arm."""
-    return {**_speed(arm), **_acceptance(arm), **_cost(arm)}
+    return {**_speed(arm), **_acceptance(arm), **_cost(arm), **_drawn(arm)}
 
 
 def _speed(arm: ArmResult) -> dict[str, str]:
@@ -116,6 +116,19 @@ def _cost(arm: ArmResult) -> dict[str, str]:
         shown["step time, x vanilla's"] = number(even.step_time_ratio)
         shown["AL effective / step time"] = number(even.predicted)
     return shown
+
+
+def _drawn(arm: ArmResult) -> dict[str, str]:
+    """How tokens were drawn, as far as it is not neutral in every respect; answers undrafted."""
+    shown = {"answers undrafted": str(arm.undrafted) if arm.undrafted else NONE}
+    if arm.sampling is None:
+        return shown
+    found = arm.sampling.defaults
+    told = ", ".join(f"{name} {value:g}" for name, value in (found or {}).items())
+    if arm.sampling.mode == "server":
+        unknown = "defaults not known" if found is None else "no defaults"
+        return shown | {"sampling": f"the server's: {told or unknown}"}
+    return shown | {"sampling": "neutral" + (f" (server's, off: {told})" if told else "")}
 
 
 def by_arm(title: str, columns: Mapping[str, Mapping[str, str]]) -> Table | None:

@@ -6,7 +6,7 @@ import rich.table
 from rich.console import Console
 from rich.text import Text
 
-from ..results import Results
+from ..records.results import Results
 from . import matrix
 from . import nemo as nemo_skills
 from .markdown import STOPPED

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+BLOCK = 16  # heads of a group that the decode kernel takes at once; larger groups must be multiples
 SPLITS = 8  # parts of a long prefix that the decode kernel reads side by side
 
 
@@ -28,7 +30,8 @@ class GPUDevice:
         pool = self.runner.token_to_kv_pool
         keys, values = pool.get_kv_buffer(pool.start_layer + pool.layer_num - 1)
         table = self.runner.req_to_token_pool.req_to_token
-        return GPUTargetKV(keys, values, batch.seq_lens, table, batch.req_pool_indices)
+        most = int(batch.seq_lens_cpu.sum())
+        return GPUTargetKV(keys, values, batch.seq_lens, table, batch.req_pool_indices, most)
 
     def move(self, batch: Any, rows: Tensor, width: int) -> None:
         """Bring the KV of accepted rows (``[B, D + 1]``, -1 pads) right behind the prefix."""
@@ -45,44 +48,57 @@ class GPUDevice:
 class GPUTargetKV:
     """The last layer's pool as a :class:`proposers.base.TargetKV`, read by the decode kernel.
 
-    Every draft row is a sequence of its own to the kernel, over its request's slots.
+    To the kernel a request is one sequence with a query of as many heads as all its draft rows
+    have: its slots are read once, whatever the rows.
     """
 
     def __init__(
-        self, keys: Tensor, values: Tensor, prefix: Tensor, table: Tensor, table_row: Tensor
+        self,
+        keys: Tensor,
+        values: Tensor,
+        prefix: Tensor,
+        table: Tensor,
+        table_rows: Tensor,
+        most: int,
     ) -> None:
-        self.keys, self.values, self.prefix = keys, values, prefix
-        used = table[table_row, : int(prefix.max())]
-        seen = torch.arange(used.shape[1], device=used.device) < prefix[:, None]
-        self.slots, self.seen = used, seen
+        """``prefix`` and ``table_rows``: ``[B]``; ``most``: no fewer than the sum of ``prefix``, as
+        the host knows it."""
+        from sglang.kernels.ops.attention.kv_indices import create_flashinfer_kv_indices_triton
+
+        self.keys, self.values = keys, values
+        self.starts = F.pad(prefix.cumsum(0, dtype=torch.int32), (1, 0))
+        # int64: the kernel multiplies them, and a pool has more than 2 ** 31 elements
+        self.slots = torch.zeros(most, dtype=torch.int64, device=keys.device)
+        create_flashinfer_kv_indices_triton[(len(prefix),)](
+            table, table_rows, prefix, self.starts, None, self.slots, table.stride(0)
+        )
 
     def attend(self, query: Tensor) -> Tensor:
         """``[B, W, heads, head_dim]``, over the ``prefix`` first tokens of each request."""
         from sglang.kernels.ops.attention.decode_attention import decode_attention_fwd
 
-        batch, width, heads, dim = query.shape
-        rows = query.flatten(0, 1).contiguous()
+        batch, width, _, dim = query.shape
+        kv_heads = self.keys.shape[1]
+        grouped = query.view(batch, width, kv_heads, -1, dim).transpose(1, 2).flatten(2, 3)
+        group = grouped.shape[2]
+        padding = 0 if group <= BLOCK else -group % BLOCK
+        rows = F.pad(grouped, (0, 0, 0, padding)).flatten(1, 2).contiguous()
         out = torch.empty_like(rows)
-        lengths = self.prefix.repeat_interleave(width)
-        starts = torch.zeros(len(rows) + 1, dtype=torch.int32, device=rows.device)
-        starts[1:] = lengths.cumsum(0)
-        slots = self.slots.repeat_interleave(width, 0)[self.seen.repeat_interleave(width, 0)]
-        partial = torch.empty(
-            len(rows), heads, SPLITS, dim, dtype=torch.float32, device=rows.device
-        )
+        partial = rows.new_empty(batch, rows.shape[1], SPLITS, dim, dtype=torch.float32)
         decode_attention_fwd(
             rows,
             self.keys,
             self.values,
             out,
-            starts,
-            slots,
+            self.starts,
+            self.slots,
             partial,
-            partial.new_empty(len(rows), heads, SPLITS),
-            torch.full((len(rows),), SPLITS, dtype=torch.int32, device=rows.device),
+            partial.new_empty(batch, rows.shape[1], SPLITS),
+            self.starts.new_full((batch,), SPLITS),
             SPLITS,
             dim**-0.5,
             1.0,
             1.0,
         )
-        return out.view(batch, width, heads, dim)
+        found = out.view(batch, kv_heads, -1, dim)[:, :, :group]
+        return found.reshape(batch, kv_heads, width, -1, dim).transpose(1, 2).reshape(query.shape)

@@ -14,26 +14,41 @@ from proposers.tree import DraftTrees, from_parents
 
 from ..errors import LongSpecError
 from ..undrafted import Undrafted
-from .gates import refused, target_shape
+from .gates import target_shape
 from .history import TokenHistory
+from .rules import refused
 
 
 class TreeDrafter:
-    """Holds the proposer, and what SGLang does not keep for it between steps."""
+    """Holds the proposer, and what SGLang does not keep for it between steps.
 
-    def __init__(self, proposer: Proposer, runner: Any) -> None:
+    Attributes:
+        slots: that are there for requests at most.
+        static: nothing is read off the device while requests decode.
+    """
+
+    def __init__(self, proposer: Proposer, runner: Any, requests: int, static: bool) -> None:
         self.proposer = proposer
+        self.static = static and not proposer.host
         self.runner = runner
         self.max_length = int(runner.model_config.context_len)
         self.hidden: Tensor | None = None
         self.undrafted = Undrafted("sglang.longspec")
+        self.slots = 1 + requests  # the first one is padding
         if proposer.borrows:
-            proposer.bind(target_model(runner.model, runner.model_config))
+            room = self.slots if self.static else 1
+            proposer.bind(target_model(runner.model, runner.model_config), room)
 
     @cached_property
     def history(self) -> TokenHistory:
         """Made with the first request: SGLang allocates its pools after this object."""
-        return TokenHistory(self.runner.req_to_token_pool.req_to_token)
+        table = self.runner.req_to_token_pool.req_to_token
+        if self.static and len(table) > self.slots:
+            raise LongSpecError(
+                f"SGLang has {len(table)} slots for requests, expected at most {self.slots};"
+                " give --max-running-requests"
+            )
+        return TokenHistory(table)
 
     def remember_hidden(self, request_slots: Tensor, states: Tensor) -> None:
         """Keep the target's states ``[B, H]`` at the last verified tokens, by request slot."""
@@ -47,32 +62,31 @@ class TreeDrafter:
         Args:
             target_kv: from the batch to the last layer's KV of its requests.
         """
-        most_new = self.history.settle(batch)
+        self.history.settle(batch)
         lengths = batch.seq_lens_cpu.tolist()
         rooms = [self._room(request, n) for request, n in zip(batch.reqs, lengths, strict=True)]
         if not any(rooms):
             self.history.pause(batch)
             return from_parents([[]] * len(rooms), [[]] * len(rooms)).to(batch.seq_lens.device)
-        context = self._context(batch, rooms, most_new, target_kv(batch))
+        context = self._context(batch, rooms, target_kv(batch))
         if begun := self.history.follow(batch):
             self.proposer.start(context.part(begun))
-        trees = self.proposer.propose(context)
-        return trees.to(context.budgets.device).truncated(context.budgets)
+        return self.proposer.propose(context).truncated(context.budgets)
 
-    def _context(
-        self, batch: Any, rooms: Sequence[int], most_new: int, target_kv: TargetKV
-    ) -> DraftContext:
+    def _context(self, batch: Any, rooms: Sequence[int], target_kv: TargetKV) -> DraftContext:
         slots = batch.req_pool_indices.long()
+        new = self.history.new[slots]
         return DraftContext(
             slots=slots,
             token_ids=self.history.tokens,
             rows=slots,
             lengths=batch.seq_lens.long() + 1,
-            num_new=self.history.new[slots],
-            most_new=most_new,
+            num_new=new,
+            most_new=1 + self.proposer.max_depth if self.static else int(new.max()),
             hidden_states=None if self.hidden is None else self.hidden[slots],
             target_kv=target_kv,
             budgets=torch.tensor(rooms, device=slots.device),
+            static=self.static,
         )
 
     def _room(self, request: Any, length: int) -> int:

@@ -1,4 +1,4 @@
-"""What works beside trees, what is refused at start, and what is left undrafted per request."""
+"""What works beside trees, and what is refused at start."""
 
 from __future__ import annotations
 
@@ -59,16 +59,21 @@ def _rules(args: Any) -> list[Rule]:
         ("enable_pdmux", "leave it out"),
         ("enable_hisparse", "leave it out"),
         ("enable_hierarchical_cache", "leave it out"),
-        ("enable_return_hidden_states", "leave it out"),
         ("enable_watermark", "leave it out"),
         ("speculative_adaptive", "leave it out (trees have one size)"),
         ("dllm_algorithm", "leave it out"),
     )
     rules = [((get(n) or 1) > 1, f"--{n.replace('_', '-')} {get(n)}", "allowed: 1") for n in sizes]
     rules += [(get(name), f"--{name.replace('_', '-')}", fix) for name, fix in flags]
+    mode = get("return_hidden_states_mode")  # SGLang sets each of the two flags by the other
     kv, disaggregation = get("kv_cache_dtype") or "auto", get("disaggregation_mode") or "null"
     return [
         *rules,
+        (
+            mode or get("enable_return_hidden_states"),
+            f"--return-hidden-states-mode {mode} or --enable-return-hidden-states",
+            "leave it out",
+        ),
         (kv not in KV_TYPES, f"--kv-cache-dtype {kv}", "allowed: auto"),
         (
             disaggregation != "null",
@@ -116,23 +121,3 @@ def target_shape(model: Any) -> TargetShape:
         max_position_embeddings=text.max_position_embeddings,
         rope=keys_of(text),
     )
-
-
-def refused(request: Any) -> str | None:
-    """Why a request gets no tree, by its sampling parameters; None where it gets one.
-
-    Left undrafted, and so exactly as in stock SGLang, are requests whose next distribution depends
-    on the tokens emitted so far by a rule that lives in per-request engine state: penalties,
-    minimum lengths, grammars, custom logit processors. Temperature, top-k, top-p, min-p, seeds,
-    logit bias and logprobs work beside trees.
-    """
-    params = request.sampling_params
-    changed = {
-        "frequency_penalty": params.frequency_penalty,
-        "presence_penalty": params.presence_penalty,
-        "repetition_penalty": params.repetition_penalty - 1,
-        "min_new_tokens": params.min_new_tokens,
-    }
-    stateful = ("grammar", "custom_logit_processor", "beam_group", "require_reasoning")
-    changed |= {name: getattr(request, name, None) for name in stateful}
-    return next((name for name, value in changed.items() if value), None)

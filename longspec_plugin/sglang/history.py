@@ -27,7 +27,7 @@ class TokenHistory:
         self.tokens = torch.zeros_like(table)
         self.known = torch.zeros(len(table), dtype=torch.int64, device=table.device)
         self.new = torch.zeros_like(self.known)
-        self._owners: dict[int, str] = {}
+        self._owners: dict[int, Any] = {}  # not ids of requests: clients may use them again
         self._followed: set[int] = set()
 
     def begin(self, batch: Any, roots: Tensor) -> None:
@@ -44,22 +44,18 @@ class TokenHistory:
         self.new[slots] = counts.long()
         self.known[slots] += counts.long()
 
-    def settle(self, batch: Any) -> int:
-        """Make sure of the tokens; return the most that came to a request with the last step.
-
-        A request that was not prefilled here is taken from SGLang's own record.
+    def settle(self, batch: Any) -> None:
+        """Take requests that were not prefilled here from SGLang's own record. Reads no device.
 
         Raises:
             RuntimeError: the tokens are not those of the request's KV.
         """
         slots, lengths = batch.req_pool_indices_cpu.tolist(), batch.seq_lens_cpu.tolist()
-        known, new = torch.stack([self.known, self.new])[:, batch.req_pool_indices].tolist()
-        for request, slot, length, held in zip(batch.reqs, slots, lengths, known, strict=True):
-            if self._owners.get(slot) == request.rid and held == length + 1:
+        for request, slot, length in zip(batch.reqs, slots, lengths, strict=True):
+            if self._owners.get(slot) is request:
                 continue
             if (found := self._write(request, slot)) != length + 1:
                 raise RuntimeError(f"request {request.rid} has {found} tokens, KV of {length}")
-        return max(new, default=1)
 
     def follow(self, batch: Any) -> list[int]:
         """Rows of the batch that are drafted for the first time, or again after a pause."""
@@ -82,6 +78,6 @@ class TokenHistory:
         held = torch.from_numpy(np.concatenate(parts).astype(np.int64))
         self.tokens[slot, : len(held)] = held.to(self.tokens)
         self.known[slot], self.new[slot] = len(held), 1
-        self._owners[slot] = request.rid
+        self._owners[slot] = request
         self._followed.discard(slot)
         return len(held)

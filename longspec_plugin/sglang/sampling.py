@@ -1,7 +1,8 @@
 """Verification: the stock sampler at every row that the accepted path visits, and only there.
 
-Drawing level by level, one row a request, keeps each request's own sampling parameters, penalties,
-grammar mask and logprobs in their places: to SGLang's sampler each level is an ordinary decode.
+Drawing level by level, one row a request, keeps each request's own sampling parameters and logprobs
+in their places: to SGLang's sampler each level is an ordinary decode. What runs along the text is
+kept up with it (:mod:`.rules`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,19 @@ from torch import Tensor
 from proposers.acceptance import Walk, greedy_walk, walk
 from proposers.tree import DraftTrees
 
+from .drafter import TreeDrafter
+from .history import TokenHistory
+from .rules import rules_of
 
-def verify(trees: DraftTrees, logits: Tensor, batch: Any, runner: Any, output: Any) -> Walk:
+
+def verify(
+    trees: DraftTrees,
+    logits: Tensor,
+    batch: Any,
+    runner: Any,
+    output: Any,
+    drafter: TreeDrafter,
+) -> Walk:
     """Accept a path of each tree; logprobs of emitted tokens go to ``output``, as SGLang's own do.
 
     Args:
@@ -25,11 +37,15 @@ def verify(trees: DraftTrees, logits: Tensor, batch: Any, runner: Any, output: A
         batch: SGLang's ``ScheduleBatch``.
         runner: SGLang's ``ModelRunner``.
         output: the step's ``LogitsProcessorOutput``.
+        drafter: knows the requests' tokens, and whether the device may be read.
     """
     if is_plain(batch):
-        return greedy_walk(trees, logits.argmax(-1))
-    draws = _Draws(logits, batch, runner)
-    accepted = walk(trees, draws)
+        return greedy_walk(trees, logits.argmax(-1), drafter.static)
+    draws = _Draws(logits, batch, runner, drafter.history)
+    try:
+        accepted = walk(trees, draws, drafter.static)
+    finally:
+        draws.restore()
     if batch.return_logprob:
         draws.write_logprobs(output, accepted.tokens.shape[1])
     return accepted
@@ -51,17 +67,21 @@ def is_plain(batch: Any) -> bool:
 class _Draws:
     """Draws of one step; keeps the log-probabilities along the way."""
 
-    def __init__(self, logits: Tensor, batch: Any, runner: Any) -> None:
+    def __init__(self, logits: Tensor, batch: Any, runner: Any, history: TokenHistory) -> None:
         self.logits, self.batch, self.runner = logits, batch, runner
         self.requests = torch.arange(len(logits), device=logits.device)
         self.levels: list[Any] = []
+        self.rules = rules_of(batch, history)
+        self.drawn: list[int] = []
 
     def __call__(self, rows: Tensor, active: Tensor, depth: int) -> Tensor:
-        batch = self.batch
+        batch, info = self.batch, self.batch.sampling_info
+        if depth and self.rules:
+            self._lengthen(active.nonzero().flatten().tolist())
         # indexing copies: the sampler works in place
         output = LogitsProcessorOutput(next_token_logits=self.logits[self.requests, rows])
-        info = batch.sampling_info
-        info.update_regex_vocab_mask()
+        for rule in self.rules:
+            rule.apply(info)
         info.apply_logits_bias(output.next_token_logits)  # penalties, grammar mask, logit bias
         info.grammar_mask = None
         tokens: Tensor = self.runner.sampler(
@@ -73,7 +93,19 @@ class _Draws:
             batch.seq_lens + depth,
         )
         self.levels.append(output)
+        if self.rules:
+            self.drawn = tokens.tolist()
         return tokens.long()
+
+    def _lengthen(self, running: list[int]) -> None:
+        """The requests that go on have accepted what was drawn last."""
+        for rule in self.rules:
+            rule.lengthen(running, [self.drawn[row] for row in running])
+
+    def restore(self) -> None:
+        """Leave SGLang's own objects as they were before the walk."""
+        for rule in self.rules:
+            rule.restore()
 
     def write_logprobs(self, output: Any, width: int) -> None:
         """``[B, width]`` and its flattened lists, request by request; unvisited levels repeat."""

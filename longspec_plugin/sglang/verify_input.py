@@ -25,9 +25,14 @@ class TreeVerifyInput(NgramVerifyInput):  # type: ignore[misc]
     """
 
     def __init__(
-        self, trees: DraftTrees, roots: Tensor, lengths: Tensor, width: int, whole_mask: bool
+        self, trees: DraftTrees, roots: Tensor, lengths: Tensor, width: int, most: int | None
     ) -> None:
-        """``roots`` and ``lengths``: ``[B]`` root tokens, and verified tokens before them."""
+        """
+        Args:
+            roots, lengths: ``[B]`` root tokens, and verified tokens before them.
+            most: where the backend takes a mask over the prefix as well, no fewer than the sum of
+                ``lengths``, as the host knows it; else None.
+        """
         self.trees = trees
         tokens = _padded(torch.cat([roots[:, None], trees.tokens], 1), width, roots[:, None])
         positions = row_positions(trees, lengths)
@@ -36,7 +41,9 @@ class TreeVerifyInput(NgramVerifyInput):  # type: ignore[misc]
         self.mask = _widened(ancestor_mask(trees), width)
         super().__init__(
             draft_token=tokens.flatten(),
-            custom_mask=_with_prefix(self.mask, lengths) if whole_mask else self.mask.flatten(),
+            custom_mask=self.mask.flatten()
+            if most is None
+            else _with_prefix(self.mask, lengths, most),
             positions=_padded(positions, width, lengths[:, None]).flatten(),
             draft_token_num=width,
         )
@@ -76,9 +83,16 @@ def _widened(mask: Tensor, width: int) -> Tensor:
     return wide
 
 
-def _with_prefix(mask: Tensor, lengths: Tensor) -> Tensor:
-    """SGLang's full mask: for each request its rows, over prefix and tree, flattened."""
-    parts = []
-    for rows, length in zip(mask, lengths.tolist(), strict=True):
-        parts.append(torch.cat([rows.new_ones(len(rows), length), rows], 1).flatten())
-    return torch.cat(parts)
+def _with_prefix(mask: Tensor, lengths: Tensor, most: int) -> Tensor:
+    """SGLang's full mask: for each request its rows, over prefix and tree, flattened.
+
+    What follows, where ``most`` is more than the sum of ``lengths``, nobody reads.
+    """
+    batch, width, _ = mask.shape
+    whole = torch.ones(width * (most + batch * width), dtype=torch.bool, device=mask.device)
+    columns = lengths + width
+    starts = width * (columns.cumsum(0) - columns)
+    at = torch.arange(width, device=mask.device)
+    rows = starts[:, None] + at * columns[:, None] + lengths[:, None]
+    whole[rows[:, :, None] + at] = mask
+    return whole

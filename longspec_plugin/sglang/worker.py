@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from sglang.srt.managers.utils import GenerationBatchResult
 from sglang.srt.model_executor.forward_batch_info import CaptureHiddenMode, ForwardMode
+from sglang.srt.runtime_context import get_schedule
 from sglang.srt.speculative.base_spec_worker import BaseSpecWorker
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from proposers.acceptance import Walk
 from proposers.tree import DraftTrees
 
 from ..trace import Trace
-from .config import options_of
+from .config import MAX_RUNNING_REQUESTS, options_of
 from .drafter import TreeDrafter
 from .length_limit import widen_rows
 from .sampling import verify
@@ -37,7 +38,9 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
         self.width = 1 + self.proposer.max_nodes
         self.trace = Trace.from_environment()
         self.device = self.device_class(self.runner)
-        self.drafter = TreeDrafter(self.proposer, self.runner)
+        requests = get_schedule().max_running_requests or MAX_RUNNING_REQUESTS
+        static = self.device.fixed_width
+        self.drafter = TreeDrafter(self.proposer, self.runner, requests, static)
 
     @property
     def draft_worker(self) -> None:
@@ -96,7 +99,8 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
         fixed = self.device.fixed_width
         width = self.width if fixed else 1 + max(trees.sizes.tolist(), default=0)
         lengths, roots = batch.seq_lens.long(), self.drafter.history.roots(batch)
-        step = TreeVerifyInput(trees, roots, lengths, width, self.device.whole_mask)
+        most = int(batch.seq_lens_cpu.sum()) if self.device.whole_mask else None
+        step = TreeVerifyInput(trees, roots, lengths, width, most)
         columns = lengths[:, None] + torch.arange(width, device=lengths.device)
         table = batch.req_to_token_pool.req_to_token
         batch.forward_mode = ForwardMode.TARGET_VERIFY
@@ -107,7 +111,7 @@ class LongSpecWorker(BaseSpecWorker):  # type: ignore[misc]
 
     def _accept(self, batch: Any, trees: DraftTrees, output: Any, width: int) -> Walk:
         logits = output.next_token_logits.view(len(batch.reqs), width, -1)
-        walk = verify(trees, logits, batch, self.runner, output)
+        walk = verify(trees, logits, batch, self.runner, output, self.drafter)
         states = output.hidden_states.view(len(batch.reqs), width, -1)
         requests = torch.arange(len(states), device=states.device)
         self.drafter.remember_hidden(batch.req_pool_indices, states[requests, walk.last_rows()])

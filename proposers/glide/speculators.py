@@ -7,10 +7,7 @@ in the folder given as the *target* only, SGLang keeps unknown keys as attribute
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .config import GlideConfig
+from typing import Any, Protocol
 
 FORMAT_VERSION = "0.9.0"
 ALGORITHM = "glide"
@@ -24,7 +21,17 @@ FIELDS = (
 """Keys written beside the config's own; they follow from those, so reading skips them."""
 
 
-def speculators_fields(config: GlideConfig) -> dict[str, Any]:
+class Drafting(Protocol):
+    """What is told of a draft: a part of :class:`.config.GlideConfig`."""
+
+    longspec_config: dict[str, Any]
+    max_lag: int
+    num_layers: int
+    attention_bias: bool
+    target: Any
+
+
+def speculators_fields(config: Drafting) -> dict[str, Any]:
     """The values of :data:`FIELDS`.
 
     ``speculative_tokens`` is the depth of the default tree, the most tokens a step may have
@@ -51,7 +58,7 @@ def speculators_fields(config: GlideConfig) -> dict[str, Any]:
     return dict(zip(FIELDS, values, strict=True))
 
 
-def layer_config(config: GlideConfig) -> dict[str, Any]:
+def layer_config(config: Drafting) -> dict[str, Any]:
     """The draft's layers in the words of a Llama ``config.json``."""
     return {
         "model_type": "llama",

@@ -1,4 +1,8 @@
-"""What a step costs: seconds as a function of its size, learnt from measured times alone."""
+"""What a step costs: seconds as a function of its size, learnt from measured times alone.
+
+A step of as many rows costs more with trees than without: masks, positions and the walk come on top
+of the forward. So each kind has a curve of its own.
+"""
 
 from __future__ import annotations
 
@@ -89,13 +93,14 @@ class Costs:
     """
 
     def __init__(self) -> None:
-        self.steps, self.drafts = Curve(), Curve()
+        self.plain, self.trees, self.drafts = Curve(), Curve(), Curve()
         self.step = 0
         self.pace = 1.0
 
-    def note_step(self, rows: float, seconds: float) -> None:
-        """A target step, all that an engine does between two steps included."""
-        self._note(self.steps, rows, seconds)
+    def note_step(self, requests: int, rows: int, seconds: float) -> None:
+        """A target step, all that an engine does between two steps included; of more ``rows`` than
+        ``requests`` where it had trees."""
+        self._note(self.trees if rows > requests else self.plain, rows, seconds)
 
     def note_drafts(self, nodes: float, seconds: float) -> None:
         """Drafting trees of so many nodes together."""
@@ -106,5 +111,7 @@ class Costs:
         self.pace *= off**PACE_RATE
 
     def seconds(self, rows: float, nodes: float) -> float:
-        """Both together, at an even pace; no drafting where ``nodes`` is 0."""
-        return self.steps.seconds(rows) + (self.drafts.seconds(nodes) if nodes else 0.0)
+        """Of a step and its drafting, at an even pace; without trees where ``nodes`` is 0."""
+        if nodes:
+            return self.trees.seconds(rows) + self.drafts.seconds(nodes)
+        return self.plain.seconds(rows) or self.trees.seconds(rows)

@@ -94,9 +94,9 @@ class LoadFollower:
         longer = rates[self.chosen] / max(rates[other], 1e-9) - 1
         return other, HOLD * longer + (self.chosen == 0)
 
-    def stepped(self, rows: int, seconds: float) -> None:
+    def stepped(self, requests: int, rows: int, seconds: float) -> None:
         """A step without prefill took so long, drafting apart."""
-        self.costs.note_step(rows, seconds)
+        self.costs.note_step(requests, rows, seconds)
 
     def drafted(self, nodes: int, seconds: float) -> None:
         """Drafting trees of at most ``nodes`` together took so long."""

@@ -16,11 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from eval import server, speed_bench
-from eval.arms import parse_arms
-from eval.cli import parse
+from eval import speed_bench
+from eval.cli.parsing import parse
 from eval.datasets import load, spread
-from eval.engines.vllm import executable
+from eval.servers import server
+from eval.servers.arms import parse_arms
+from eval.servers.engines.vllm import executable
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAFT = ROOT / "recipes" / "smollm2-135m-instruct" / "draft"

@@ -24,12 +24,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from eval.client import Driver
-from eval.conditions import Condition, Place
+from eval.cli.options import Options
+from eval.cli.sweep import Condition, Place
 from eval.datasets import Prompt
-from eval.options import Options
-from eval.readers import reader_of
-from eval.records import RequestRecord
+from eval.records.requests import RequestRecord
+from eval.servers.http import Address
+from eval.servers.readers import reader_of
+from eval.speed_bench.client import Driver
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "results" / "client_cost.json"
@@ -90,9 +91,9 @@ def engine(script: dict[str, Any]) -> Iterator[str]:
 
 
 def drive(url: str, prompts: Sequence[Prompt], concurrency: int) -> list[RequestRecord]:
-    """The one place that knows how ``eval.client`` is called."""
+    """The one place that knows how ``eval.speed_bench.client`` is called."""
     options = Options(base_url=url, concurrency=[concurrency])
-    driver = Driver([url], "fake", options, reader_of("vllm"))
+    driver = Driver([Address(url)], "fake", options, reader_of("vllm"))
     records: list[RequestRecord] = []
     place = Place("fake", 0, Condition(concurrency))
     asyncio.run(driver.drive(prompts, place, records.append))

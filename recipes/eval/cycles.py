@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from eval.timesplit import TIMES, read_cycles
+from eval.numbers.timesplit import TIMES, read_cycles
 
 
 def main() -> None:

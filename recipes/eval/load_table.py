@@ -25,16 +25,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from eval import server, stopping
-from eval.arms import Arm
-from eval.client import Driver
-from eval.conditions import Condition, Place
+from eval.cli.errors import UserError
+from eval.cli.options import Options
+from eval.cli.sweep import Condition, Place
 from eval.datasets import Prompt, load, spread
-from eval.errors import UserError
-from eval.jsonlog import JsonLog, replace_text
-from eval.options import Options
-from eval.readers import reader_of
-from eval.records import RequestRecord
+from eval.records.jsonlog import JsonLog, replace_text
+from eval.records.requests import RequestRecord
+from eval.servers import server
+from eval.servers.arms import Arm
+from eval.servers.http import Address
+from eval.servers.readers import reader_of
+from eval.speed_bench import stopping
+from eval.speed_bench.client import Driver
 from longspec_plugin.errors import LongSpecError
 from longspec_plugin.options import FOLLOW, LongSpecOptions
 from proposers.load.schedule import KEY
@@ -112,7 +114,7 @@ class Measuring:
     def _measured(self, url: str, name: str, size: int, round_: int) -> Cell:
         """``size`` requests in flight, until ``--waves`` times as many have ended."""
         options = Options(base_url=url, output_len=self.args.output_len)
-        driver = Driver([url], str(self.args.model), options, reader_of("vllm"))
+        driver = Driver([Address(url)], str(self.args.model), options, reader_of("vllm"))
         place = Place(name, round_, Condition(size))
         records: list[RequestRecord] = []
         stopping.run(driver.warm_up(place.condition))

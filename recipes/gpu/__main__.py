@@ -27,7 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
-from eval.provenance import describe, gpus
+from eval.records.provenance import describe, gpus
 from recipes.offline.random_llama import SHAPES
 
 from . import table

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.guards import NOISE_NATS
-from eval.metrics import first_difference
+from eval.numbers.guards import NOISE_NATS
+from eval.numbers.metrics import first_difference
 
 from . import engine
 from .plan import Plan, read, write

@@ -1,7 +1,7 @@
 """Does a simulation accept what a server accepted? The same answers, walked once more.
 
-    python -m recipes.train.agreement --run results/wide --prompts eval/data/builtin.jsonl \
-        --target DIR --draft DIR --out DIR
+    python -m recipes.train.agreement --run results/wide \
+        --prompts eval/datasets/data/builtin.jsonl --target DIR --draft DIR --out DIR
 
 `--run` is a folder of `eval.speed_bench` of one LongSpec arm, greedy. The answers to its first
 turns are read by the target (`features`), and the arm's own proposer drafts along them as
@@ -24,9 +24,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from eval.arms import parse_arms
-from eval.errors import UserError, one_line
-from eval.options import Options
+from eval.cli.errors import UserError, one_line
+from eval.cli.options import Options
+from eval.servers.arms import parse_arms
 from proposers.load.schedule import KEY
 from proposers.train.answers.chat import Chat
 from proposers.train.answers.source import Prompt, given

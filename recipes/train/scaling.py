@@ -25,7 +25,7 @@ from scipy import stats
 
 from proposers.train.command import guarded
 from proposers.train.evaluate import plots
-from proposers.train.evaluate.markdown import table
+from proposers.train.evaluate.tables import table
 from proposers.train.features.shards import open_index
 
 from .ablation import lab, parser

@@ -27,6 +27,36 @@ def test_links(document: Path) -> None:
     assert [link for link in local if not (document.parent / link).exists()] == []
 
 
+def anchors(document: Path) -> set[str]:
+    """What a link may name behind ``#``: headings in small letters, dashes for spaces."""
+    heads = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    bare = (re.sub(r"[^\w\- ]", "", head.lower()) for head in heads)
+    return {head.strip().replace(" ", "-") for head in bare}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_within_documents(document: Path) -> None:
+    """Every link to a heading leads to one."""
+    links = [link.partition("#") for link in LINK.findall(document.read_text())]
+    lost = [
+        f"{file}#{anchor}"
+        for file, _, anchor in links
+        if anchor and "://" not in file and (not file or file.endswith(".md"))
+        if anchor not in anchors(document.parent / file if file else document)
+    ]
+    assert lost == []
+
+
+def test_the_evaluation_is_a_dozen_entries_and_each_is_told_of() -> None:
+    """Commands and rooms alone; CONTRIBUTING or the architecture has a link into each."""
+    entries = [p for p in (ROOT / "eval").iterdir() if p.name not in ("py.typed", "__pycache__")]
+    named = sorted(p.name for p in entries if p.name != "__init__.py")
+    assert len(named) <= 12
+    text = (ROOT / "CONTRIBUTING.md").read_text() + (ROOT / "docs/architecture.md").read_text()
+    commands = {"compare.py", "prepare_data.py"}
+    assert [name for name in named if f"eval/{name}" not in text and name not in commands] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_make_commands(document: Path) -> None:
     named = set(re.findall(r"`make ([a-z-]+)", document.read_text()))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from longspec_plugin.vllm.v1 import runner
+from itertools import accumulate
+from typing import Any
+
+from torch import Tensor
+from vllm.v1.worker import gpu_model_runner as stock
+
+from longspec_plugin.vllm.v1 import runner, sampling
 from proposers.base import DraftContext
 from proposers.glide_lookup import GlideLookupProposer
 from proposers.tree import DraftTrees, ancestor_mask
@@ -11,6 +17,8 @@ from .breaking import all_before, wanted
 
 MOVE = runner.TreeRunner._move_accepted
 PLACE = runner.TreeRunner._place_tree_positions
+LENGTHEN = sampling._Draws.lengthen
+CONSTRAIN = stock.apply_grammar_bitmask
 
 
 class BreakableLookup(GlideLookupProposer):
@@ -27,3 +35,15 @@ def switch(part: str) -> None:
     runner.ancestor_mask = all_before if part == "mask" else ancestor_mask
     kind._move_accepted = nothing if part == "kv_move" else MOVE  # type: ignore[method-assign]
     kind._place_tree_positions = nothing if part == "positions" else PLACE  # type: ignore[method-assign]
+    sampling._Draws.lengthen = nothing if part == "penalties" else LENGTHEN  # type: ignore[method-assign]
+    stock.apply_grammar_bitmask = at_roots if part == "grammars" else CONSTRAIN
+
+
+def at_roots(scheduled: Any, grammar: Any, batch: Any, logits: Tensor) -> None:
+    """Grammars hold at roots only, not along what was drafted."""
+    drafts, before = scheduled.scheduled_spec_decode_tokens, logits.clone()
+    rows = accumulate((1 + len(drafts.get(request, ())) for request in batch.req_ids), initial=0)
+    roots = list(rows)[:-1]
+    CONSTRAIN(scheduled, grammar, batch, logits)
+    before[roots] = logits[roots]
+    logits.copy_(before)

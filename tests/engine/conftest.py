@@ -36,7 +36,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file that breaks parts of a server (:mod:`.breaking`)."""
     path = tmp_path_factory.mktemp("switch") / "broken"

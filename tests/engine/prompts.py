@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-BUILTIN = Path(__file__).parents[2] / "eval" / "data" / "builtin.jsonl"
+BUILTIN = Path(__file__).parents[2] / "eval" / "datasets" / "data" / "builtin.jsonl"
 
 
 def chat_prompts(count: int, longest: int = 2600) -> list[str]:

@@ -14,12 +14,14 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from eval.engines.vllm import executable
-from eval.server import choose_port, running
+from eval.servers.engines.vllm import executable
+from eval.servers.server import choose_port, running
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")
 # Small blocks, so that short prompts leave whole ones behind; few, as several servers run at once.
+THINKING = {"reasoning_start_str": "<|im_start|>assistant\n", "reasoning_end_str": ". So, "}
+COMMON += ("--reasoning-config", json.dumps(THINKING))  # for budgets of thinking, where asked for
 BLOCKS = ("--block-size", "32", "--num-gpu-blocks-override", "320")
 
 
@@ -46,6 +48,13 @@ class Client:
         choice = reply.json()["choices"][0]
         logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or ()
         return Completion(tuple(choice["token_ids"]), tuple(logprobs), choice["finish_reason"])
+
+    def text(self, prompt: str, **params: Any) -> str:
+        """The text alone, or the error."""
+        reply = self.http.post(
+            "/v1/completions", json={"model": self.model, "prompt": prompt, **params}
+        )
+        return str(reply.json()["choices"][0]["text"] if reply.is_success else reply.text)
 
     def complete_all(
         self, prompts: Sequence[str], concurrency: int = 1, **params: Any

@@ -1,16 +1,18 @@
 """Too few blocks and prompts in pieces change nothing; without a part of the method outputs do.
 
-The negative controls: no KV move, no tree mask, no tree positions.
+The negative controls: no KV move, no tree mask, no tree positions, rules of the text (penalties,
+grammars) that do not follow the path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from .breaking import PARTS
+from .breaking import PARTS, REPEATS, RULES
 from .conftest import TOKENS, WHOLE
 from .serving import Client, Plain, accepted, serve, tokens
 
@@ -64,3 +66,25 @@ def test_breaking_a_part_changes_the_output(
     changed = sum(a.tokens != b.tokens for a, b in zip(found, plain[1], strict=False))
     print(f"without {part}: {changed} of {COUNT} outputs differ")
     assert changed >= COUNT // 2
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_that_do_not_follow_the_path_change_the_output(
+    plain: Plain, tight: Client, switch: Path, rule: str
+) -> None:
+    asked = {"max_tokens": TOKENS, "temperature": 0, **RULES[rule]}
+
+    def answers(client: Client) -> list[str]:
+        with ThreadPoolExecutor(len(REPEATS)) as pool:
+            return list(pool.map(lambda prompt: client.text(prompt, **asked), REPEATS))
+
+    expected = answers(plain[0])
+    assert answers(tight) == expected
+    switch.write_text(rule)
+    try:
+        found = answers(tight)
+    finally:
+        switch.write_text("")
+    changed = sum(a != b for a, b in zip(found, expected, strict=True))
+    print(f"without {rule} along the path: {changed} of {len(REPEATS)} outputs differ")
+    assert changed >= len(REPEATS) // 2

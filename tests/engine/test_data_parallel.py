@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from eval.readers.vllm import VllmReader
+from eval.servers.readers.vllm import VllmReader
 
 from .conftest import TOKENS
 from .serving import Plain, serve, tokens

@@ -34,10 +34,12 @@ def test_one_at_a_time_with_prefix_hits(plain: Plain, trees: Client, prompts: li
 
 def test_running_into_the_length_limit(plain: Plain, trees: Client, prompts: list[str]) -> None:
     long = prompts[0] + "and " * 930
-    pair = [c.complete(long, max_tokens=400, temperature=0) for c in (plain[0], trees)]
+    asked = {"model": plain[0].model, "prompt": long}
+    room = 1024 - plain[0].http.post("/tokenize", json=asked).json()["count"]
+    pair = [c.complete(long, max_tokens=room, temperature=0) for c in (plain[0], trees)]
     assert pair[0] == pair[1]
     assert pair[1].finish == "length"
-    assert len(pair[1].tokens) < 400
+    assert len(pair[1].tokens) == room
 
 
 def test_stop_strings_and_end_of_text(plain: Plain, trees: Client, prompts: list[str]) -> None:
@@ -78,6 +80,9 @@ FEATURES: dict[str, dict[str, Any]] = {
     "regex": {"structured_outputs": {"regex": "[a-z ]{20,40}"}},
     "choice": {"structured_outputs": {"choice": ["yes, certainly", "no, never"]}},
     "JSON schema": {"structured_outputs": {"json": NESTED}},
+    "a budget of thinking": {"thinking_token_budget": 9},
+    "no thinking": {"thinking_token_budget": 0},
+    "thinking, with a penalty": {"thinking_token_budget": 5, "repetition_penalty": 1.2},
     "logprobs": {"logprobs": 5},
 }
 RULES = [name for name in FEATURES if name not in ("none", "logprobs", "choice")]

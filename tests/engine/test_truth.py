@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from eval import speed_bench
-from eval.records import RequestRecord
+from eval.records.requests import RequestRecord
 
 from .conftest import WHOLE
 from .oracle import DEPTH, steps_of

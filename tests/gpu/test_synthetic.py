@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from eval import speed_bench
-from eval.provenance import gpus
+from eval.records.provenance import gpus
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...records import RequestRecord
-from ...results import ArmResult
+from ...records.requests import RequestRecord
+from ...records.results import ArmResult
 from ..palette import looks
 from . import acceptance, latency, speed
 from .canvas import Plot

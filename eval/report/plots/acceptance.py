@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...results import ArmResult, Bin
+from ...records.results import ArmResult, Bin
 from ..palette import GRID, Look
 from .canvas import ROW, Plot, drawn, legend
 

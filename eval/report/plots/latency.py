@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ...records import RequestRecord
-from ...results import ArmResult
+from ...records.requests import RequestRecord
+from ...records.results import ArmResult
 from ..palette import Look
 from .canvas import Plot, drawn, legend
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...results import ArmResult, BreakEven, Speedup
+from ...records.results import ArmResult, BreakEven, Speedup
 from .. import tables
 from ..palette import INK, LIGHT, MUTED, Look
 from .canvas import ROW, Plot, drawn, legend

@@ -83,5 +83,5 @@ class TreeSizes:
         now = time.perf_counter()
         if self._decodes and not self._before.keys().isdisjoint(self._rows):
             seconds = now - self._ended - self._drafting
-            self.follower.stepped(sum(self._rows.values()), seconds)
+            self.follower.stepped(len(self._rows), sum(self._rows.values()), seconds)
         self._before, self._ended, self._drafting = self._rows, now, 0.0

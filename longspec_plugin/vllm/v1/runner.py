@@ -17,7 +17,7 @@ from vllm.distributed import get_tp_group
 from proposers.tree import DraftTrees, ancestor_mask, row_positions
 
 from ...trace import Trace
-from .sampling import verify
+from .sampling import one_row_each, verify
 from .trees import TreeBook
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class TreeRunner(_Runner):
         """Walk the trees with the target's own draws, then move the accepted path's KV."""
         trees = self.step_trees
         batch = self.input_batch
+        one_row_each(batch.sampling_metadata)
         if trees is None or logits is None or spec_decode_metadata is None:
             self.last_logit_rows = torch.arange(batch.num_reqs, device=self.device)
             with self._discarded_rows_keep_their_seed():

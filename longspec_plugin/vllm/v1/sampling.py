@@ -62,6 +62,14 @@ def verify(
     )
 
 
+def one_row_each(metadata: Any) -> None:
+    """Thinking budgets are forced by row: tell their holder that rows are requests, as in a server
+    without drafts. It would take them for drafts of other requests, whose rows it then forces."""
+    holder = getattr(metadata, "thinking_budget_state_holder", None)
+    if holder is not None:
+        holder.in_spec_mode = False
+
+
 @contextmanager
 def texts_kept(texts: Texts) -> Iterator[None]:
     """Cut the texts to their present lengths at the end."""

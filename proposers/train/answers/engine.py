@@ -23,7 +23,7 @@ from ...pretrained import read_config
 from ..features.forward import pick
 from .chat import Chat
 from .client import Completion
-from .run import OFFLINE
+from .settings import OFFLINE
 
 CPU_TOKENS = 16_384
 """Of prompts and answers that are decoded together on a CPU."""

@@ -20,12 +20,9 @@ from typing import TYPE_CHECKING
 from ..command import run_command
 from ..prompts.overlap import held_out_ngrams
 from .filters import Gate
-from .settings import AnswersSettings
+from .settings import OFFLINE, AnswersSettings
 from .source import Prompt, composed, given
 from .store import Journal
-
-OFFLINE = "offline"
-"""In place of a server's address."""
 
 if TYPE_CHECKING:
     from .chat import Chat

@@ -14,6 +14,10 @@ from ..recipe import Section
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+OFFLINE = "offline"
+"""In place of a server's address."""
+
+
 class AnswersSettings(Section):
     """Options of the command, and the ``answers:`` section of a recipe."""
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from . import plots
-from .markdown import table
 from .summary import interval
+from .tables import table
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from .report import Report
 from .summary import parts
+from .tables import table
 from .ways import SERVED
-
-if TYPE_CHECKING:
-    from .report import Report
 
 
 def markdown(report: Report) -> Iterator[str]:
@@ -21,14 +19,6 @@ def markdown(report: Report) -> Iterator[str]:
         if lines:
             yield ""
             yield from lines
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], texts: int = 1) -> Iterator[str]:
-    """Lines of a Markdown table; numbers, which begin after ``texts`` columns, to the right."""
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "|".join([" --- "] * texts + [" ---: "] * (len(head) - texts)) + "|"
-    for row in rows:
-        yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |"
 
 
 def _lengths(report: Report) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from .. import provenance
 from . import plots
 from .ablation import Ablation, Variant, short_names
 from .accuracy import Accuracy
-from .markdown import markdown
 from .summary import Result, parts
 from .ways import SERVED
 
@@ -77,7 +76,8 @@ class Report:
             {**lags, "draft ms": f"{results[0].draft_ms:.1f}"},
         )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, text: Iterable[str]) -> None:
+        """Write all there is; ``text``: the lines of report.md."""
         folder.mkdir(parents=True, exist_ok=True)
         data = {
             "about": self.about,
@@ -86,7 +86,7 @@ class Report:
             "curves": self.curves,
         }
         _replace(folder / "report.json", json.dumps(data, indent=1) + "\n")
-        _replace(folder / "report.md", "\n".join(markdown(self)) + "\n")
+        _replace(folder / "report.md", "\n".join(text) + "\n")
         if self.ablation:
             self.ablation.save(folder)
         self.draw(folder)

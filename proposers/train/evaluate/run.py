@@ -19,6 +19,7 @@ from ..target import TargetWeights
 from .ablation import short_names
 from .accuracy import Accuracy, measure
 from .journal import Journal
+from .markdown import markdown
 from .report import Report, read_curves
 from .sequences import Answer, read_answers
 from .settings import EvaluateSettings
@@ -47,7 +48,8 @@ def work(settings: EvaluateSettings) -> None:
         results, accuracy = _measure(settings, drafts, ways, answers, target, journal)
     finally:
         journal.close()
-    Report(_about(settings, drafts, features, answers), results, accuracy, curves).save(out)
+    report = Report(_about(settings, drafts, features, answers), results, accuracy, curves)
+    report.save(out, markdown(report))
     for result in results:
         print(
             f"{result.name}: AL {result.all.pooled:.3f}, {result.nodes_per_step:.1f} nodes a step"

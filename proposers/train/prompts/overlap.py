@@ -18,9 +18,9 @@ def evaluation_prompts() -> Path:
     for package in ("longspec_eval", "eval"):  # looked up, not imported
         spec = find_spec(package)
         for place in (spec and spec.submodule_search_locations) or ():
-            if (path := Path(place) / "data/builtin.jsonl").is_file():
+            if (path := Path(place) / "datasets/data/builtin.jsonl").is_file():
                 return path
-    return Path("eval/data/builtin.jsonl")
+    return Path("eval/datasets/data/builtin.jsonl")
 
 
 def words(text: str) -> list[str]:

@@ -7,9 +7,10 @@ import signal
 
 from pydantic import TypeAdapter
 
-from .script import Script
+from .script import BaseScript
 from .server import serving
 from .sglang import SglangScript
+from .vllm import Script
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--script", default="{}", help="fields of the script, as JSON")
     parser.add_argument("--sglang", action="store_true", help="speak as SGLang")
     told = parser.parse_args()
-    kind: type[Script] = SglangScript if told.sglang else Script
+    kind: type[BaseScript] = SglangScript if told.sglang else Script
     script = TypeAdapter(kind).validate_json(told.script)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
     with serving(script, told.port) as url:

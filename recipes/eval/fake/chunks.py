@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .script import Reply, Script
+from .script import BaseScript, Reply
 
 TOP_LOGPROB = -0.1
 
@@ -17,7 +17,7 @@ def token_id(word: str) -> int:
     return zlib.crc32(word.encode()) % 50_000
 
 
-def chunks(script: Script, body: dict[str, Any], reply: Reply) -> Iterator[bytes]:
+def chunks(script: BaseScript, body: dict[str, Any], reply: Reply) -> Iterator[bytes]:
     """Events of the answer; the sums are counted before its last ones are sent."""
     base = {"id": reply.name, "object": "chat.completion.chunk", "created": 1, "model": "fake"}
     yield _event(base, [_choice({"role": "assistant", "content": ""})], _prompt(body, reply))
@@ -35,7 +35,7 @@ def chunks(script: Script, body: dict[str, Any], reply: Reply) -> Iterator[bytes
     yield b"data: [DONE]\n\n"
 
 
-def whole(script: Script, body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+def whole(script: BaseScript, body: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """The answer without ``stream``."""
     script.count(reply)
     told: dict[str, Any] = {"id": reply.name, "object": "chat.completion", "created": 1}
@@ -65,7 +65,9 @@ def _prompt(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
     return {"prompt_token_ids": list(range(reply.prompt_tokens)) if asked else None}
 
 
-def _extra(script: Script, body: dict[str, Any], words: Sequence[str], at: int) -> dict[str, Any]:
+def _extra(
+    script: BaseScript, body: dict[str, Any], words: Sequence[str], at: int
+) -> dict[str, Any]:
     """Token ids and log-probabilities of the words from place ``at`` on, if asked for."""
     extra: dict[str, Any] = {}
     if body.get("return_token_ids"):
@@ -77,7 +79,7 @@ def _extra(script: Script, body: dict[str, Any], words: Sequence[str], at: int) 
     return extra
 
 
-def _logprob(script: Script, word: str, place: int, top: int) -> dict[str, Any]:
+def _logprob(script: BaseScript, word: str, place: int, top: int) -> dict[str, Any]:
     second = TOP_LOGPROB - script.margins.get(place, script.margin)
     ranks = [(word, TOP_LOGPROB), (f"{word}~", second)]
     ranks += [(f"{word}~{i}", second - i) for i in range(1, top - 1)]
@@ -88,7 +90,7 @@ def _token(word: str, logprob: float) -> dict[str, Any]:
     return {"token": word, "logprob": logprob, "bytes": list(word.encode())}
 
 
-def _usage(script: Script, reply: Reply) -> dict[str, int] | None:
+def _usage(script: BaseScript, reply: Reply) -> dict[str, int] | None:
     if script.no_usage:
         return None
     done, asked = len(reply.words) + script.usage_excess, reply.prompt_tokens

@@ -9,8 +9,6 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from . import vllm
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -33,7 +31,7 @@ class Reply:
 
 
 @dataclass
-class Script:
+class BaseScript:
     """The server's behaviour. A word is a token, of the answers as of the prompts.
 
     More accepted than drafted, or than the depth, need no field: give such steps. A vanilla server
@@ -56,6 +54,7 @@ class Script:
     margins: dict[int, float] = field(default_factory=dict)
     # Size, in tokens.
     max_model_len: int = 1000
+    root: str | None = None  # where the server says that it loaded the model from
     prompt_tokens: int | None = None  # None: counted
     template: int = 4  # what the chat template adds to each message
     # Pace, in seconds.
@@ -80,6 +79,7 @@ class Script:
     strangers: int = 0  # tokens per answer that another client seems to have generated
     stranger_steps: int = 0  # and its verify steps
     no_metrics: bool = False
+    mute: bool = False  # answers tell nothing of speculation
     # Faults of the server, after so many requests.
     restart_after: int | None = None  # counters start anew
     hang_after: int | None = None  # nothing is answered, /health neither
@@ -137,18 +137,18 @@ class Script:
     def add(self, name: str, count: int) -> None:
         self.totals[name] = self.totals.get(name, 0) + count
 
-    # What an engine does in its own way; here vLLM's.
+    # What an engine does in its own way.
 
     def count(self, reply: Reply) -> None:
         """Add an answer to the server's sums."""
-        vllm.count(self, reply)
+        raise NotImplementedError
 
     def ends(
         self, body: dict[str, Any], reply: Reply, usage: dict[str, int] | None
     ) -> Iterator[dict[str, Any]]:
         """The chunks after the text: what they hold beside the usual."""
-        return vllm.ends(self, reply, usage)
+        raise NotImplementedError
 
     def exposition(self) -> str:
         """The text of ``/metrics``."""
-        return vllm.exposition(self)
+        raise NotImplementedError

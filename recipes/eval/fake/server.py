@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from .chunks import chunks, whole
-from .script import Script
+from .script import BaseScript
 
 HOST = "127.0.0.1"
 BACKLOG = 4096  # a burst of connections must not be refused
@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class FakeEngine:
     """The HTTP interface of a script."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: BaseScript) -> None:
         self.script, self.gate = script, asyncio.Event()
         app = web.Application(middlewares=[self._faults], client_max_size=MAX_BODY)
         app.router.add_post("/v1/chat/completions", self._chat)
@@ -65,7 +65,8 @@ class FakeEngine:
         return web.Response(status=503 if self.script.core_dead else 200)
 
     async def _models(self, request: web.Request) -> web.Response:
-        model = {"id": "fake", "max_model_len": self.script.max_model_len}
+        limit, root = self.script.max_model_len, self.script.root
+        model = {"id": "fake", "max_model_len": limit, **({"root": root} if root else {})}
         return web.json_response({"object": "list", "data": [model]})
 
     async def _metrics(self, request: web.Request) -> web.Response:
@@ -123,11 +124,11 @@ class FakeEngine:
         await self._hang_if_told(prompt in self.script.hang)
 
 
-def _over(limit: int | None, script: Script) -> bool:
+def _over(limit: int | None, script: BaseScript) -> bool:
     return limit is not None and len(script.seen) > limit
 
 
-def _refusal(script: Script, body: dict[str, Any]) -> web.Response | None:
+def _refusal(script: BaseScript, body: dict[str, Any]) -> web.Response | None:
     """An error in place of an answer, in the words of vLLM."""
     if script.core_dead:
         text = "EngineCore encountered an issue. See stack trace (above) for the root cause."
@@ -147,7 +148,7 @@ def _error(status: int, message: str, kind: str) -> web.Response:
 
 
 @contextmanager
-def serving(script: Script, port: int = 0) -> Iterator[str]:
+def serving(script: BaseScript, port: int = 0) -> Iterator[str]:
     """The address of a server that follows ``script``; port 0 is any free one."""
     ready: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 

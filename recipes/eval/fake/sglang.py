@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .script import Reply, Script
+from .script import BaseScript, Reply
 from .vllm import parts
 
 HEAD = "sglang:"
@@ -22,7 +22,7 @@ WARM_UP = {
 
 
 @dataclass
-class SglangScript(Script):
+class SglangScript(BaseScript):
     """As ``Script``; with ``export`` it writes a line per request there, a file each two."""
 
     export: Path | None = None

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from .script import Reply, Script
+from .script import BaseScript, Reply
 
 METRIC = "vllm:spec_decode_num_"
 TOKENS = "vllm:generation_tokens_total"
 
 
-def count(script: Script, reply: Reply) -> None:
+@dataclass
+class Script(BaseScript):
+    """The behaviour of a vLLM server."""
+
+    def count(self, reply: Reply) -> None:
+        count(self, reply)
+
+    def ends(
+        self, body: dict[str, Any], reply: Reply, usage: dict[str, int] | None
+    ) -> Iterator[dict[str, Any]]:
+        return ends(self, reply, usage)
+
+    def exposition(self) -> str:
+        return exposition(self)
+
+
+def count(script: BaseScript, reply: Reply) -> None:
     """Steps without an accepted token are another client's."""
     script.add(TOKENS, len(reply.words) + script.strangers)
     if reply.steps is None:
@@ -26,7 +42,7 @@ def count(script: Script, reply: Reply) -> None:
             script.add(f"{METRIC}accepted_tokens_per_pos_total/{i}", 1)
 
 
-def speculation(script: Script, reply: Reply) -> dict[str, Any] | None:
+def speculation(script: BaseScript, reply: Reply) -> dict[str, Any] | None:
     """``metrics.speculative_decoding`` of ``--per-request-spec-decode-metrics detailed``."""
     if reply.steps is None:
         return None
@@ -47,14 +63,16 @@ def speculation(script: Script, reply: Reply) -> dict[str, Any] | None:
     return told
 
 
-def ends(script: Script, reply: Reply, usage: dict[str, int] | None) -> Iterator[dict[str, Any]]:
+def ends(
+    script: BaseScript, reply: Reply, usage: dict[str, int] | None
+) -> Iterator[dict[str, Any]]:
     """The metrics ride on the chunk with the usage, and are not sent without it."""
     if usage is not None:
-        told = speculation(script, reply)
+        told = None if script.mute else speculation(script, reply)
         yield {"usage": usage, **({"metrics": {"speculative_decoding": told}} if told else {})}
 
 
-def exposition(script: Script) -> str:
+def exposition(script: BaseScript) -> str:
     """Engines that did equal parts, and created samples that must not be counted."""
     script.totals.setdefault(TOKENS, 0)
     lines = []

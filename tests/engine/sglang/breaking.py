@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longspec_plugin.sglang import verify_input
+from longspec_plugin.sglang import rules, verify_input
 from longspec_plugin.sglang.device_cpu import CPUDevice
 from proposers.base import DraftContext
 from proposers.glide.proposer import GlideProposer
@@ -14,6 +14,8 @@ from proposers.tree import DraftTrees, ancestor_mask, row_positions
 from ..breaking import all_before, wanted
 
 MOVE = CPUDevice.move
+RULES = {"penalties": rules.Penalties, "grammars": rules.Grammars}
+KEPT = {name: kind.lengthen for name, kind in RULES.items()}
 
 
 class BreakableGlide(GlideProposer):
@@ -29,6 +31,8 @@ def switch(part: str) -> None:
     verify_input.ancestor_mask = all_before if part == "mask" else ancestor_mask
     verify_input.row_positions = row_by_row if part == "positions" else row_positions
     CPUDevice.move = (lambda *args: None) if part == "kv_move" else MOVE  # type: ignore[method-assign,assignment]
+    for name, kind in RULES.items():
+        kind.lengthen = (lambda *args: None) if part == name else KEPT[name]  # type: ignore[method-assign]
 
 
 def row_by_row(trees: DraftTrees, roots: Tensor) -> Tensor:

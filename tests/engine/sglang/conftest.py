@@ -18,7 +18,8 @@ from .serving import Answer, Client, serve
 
 COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 6))
 TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 40))
-TREE: dict[str, Any] = {"proposer": "glide", "tree_shape": [4, 4, 2, 1], "min_probability": 0}
+PROPOSER = "tests.engine.sglang.breaking:BreakableGlide"
+TREE: dict[str, Any] = {"proposer": PROPOSER, "tree_shape": [4, 4, 2, 1], "min_probability": 0}
 
 
 @pytest.fixture(scope="package")
@@ -49,8 +50,9 @@ def expected(plain: Client, prompts: list[str]) -> list[Answer]:
 
 
 @pytest.fixture(scope="package")
-def trees(target_dir: Path, draft_dir: Path, sglang_logs: Path) -> Iterator[Client]:
+def trees(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) -> Iterator[Client]:
     """Stock SGLang with the plugin."""
     log, pool = sglang_logs / "trees.log", ("--max-total-tokens", "8000")
-    with serve(target_dir, log, draft_dir, *pool, config=TREE) as client:
+    env = {"LONGSPEC_BREAK": str(switch)}
+    with serve(target_dir, log, draft_dir, *pool, config=TREE, **env) as client:
         yield client

@@ -15,13 +15,14 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from eval.server import choose_port, running
+from eval.servers.server import choose_port, running
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = ROOT / ".venv-sglang" / "bin" / "python"  # on a GPU SGLang has an environment of its own
 PYTHON = str(OWN) if OWN.exists() else sys.executable
 CPU = ("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph")
 COMMON = ("--dtype", "float32", "--context-length", "1024", "--enable-metrics", "--sleep-on-idle")
+COMMON += ("--enable-custom-logit-processor",)
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ class Client:
         self.http = httpx.Client(base_url=url, timeout=600, trust_env=False)
 
     def generate(self, prompt: str, max_new_tokens: int, **params: Any) -> Answer:
-        """``logprobs=n`` asks for log-probabilities; the rest are sampling parameters."""
-        top = params.pop("logprobs", None)
+        """``logprobs=n`` asks for log-probabilities; the rest are sampling parameters, but for a
+        ``custom_logit_processor``."""
+        top, script = params.pop("logprobs", None), params.pop("custom_logit_processor", None)
         sampling = {"max_new_tokens": max_new_tokens, "temperature": 0, **params}
         body: dict[str, Any] = {"text": prompt, "sampling_params": sampling}
+        if script is not None:
+            body |= {"custom_logit_processor": script}
         if top is not None:
             body |= {"return_logprob": True, "top_logprobs_num": top}
         reply = self.http.post("/generate", json=body)
@@ -60,6 +64,12 @@ class Client:
         with ThreadPoolExecutor(concurrency) as pool:
             one = lambda prompt: self.generate(prompt, max_new_tokens, **params)  # noqa: E731
             return list(pool.map(one, prompts))
+
+    def complete(self, prompt: str, **body: Any) -> str:
+        """The text or the error, by OpenAI's API."""
+        asked = {"model": "default", "prompt": prompt, "temperature": 0, **body}
+        reply = self.http.post("/v1/completions", json=asked)
+        return str(reply.json()["choices"][0]["text"] if reply.is_success else reply.text)
 
     def flush(self) -> None:
         """Empty the prefix cache."""

@@ -1,6 +1,7 @@
 """Pages, chunks and retraction change nothing; without a part of the method outputs do.
 
-The negative controls: no KV move, no tree mask, no tree positions.
+The negative controls: no KV move, no tree mask, no tree positions, rules of the text (penalties,
+grammars) that do not follow the path.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..breaking import PARTS
+from ..breaking import PARTS, REPEATS, RULES
 from .conftest import COUNT, TOKENS, TREE
 from .serving import Answer, Client, serve, tokens
 
@@ -20,7 +21,6 @@ pytestmark = pytest.mark.engine
 @pytest.fixture(scope="module")
 def tight(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) -> Iterator[Client]:
     """Pages of 16, prompts in chunks of 64, requests retracted every few steps."""
-    config = {**TREE, "proposer": "tests.engine.sglang.breaking:BreakableGlide"}
     flags = ("--page-size", "16", "--chunked-prefill-size", "64", "--max-total-tokens", "6000")
     env = {
         "LONGSPEC_BREAK": str(switch),
@@ -28,7 +28,7 @@ def tight(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) ->
         "SGLANG_TEST_RETRACT_INTERVAL": "12",
     }
     with serve(
-        target_dir, sglang_logs / "tight.log", draft_dir, *flags, config=config, **env
+        target_dir, sglang_logs / "tight.log", draft_dir, *flags, config=TREE, **env
     ) as client:
         yield client
 
@@ -57,3 +57,21 @@ def test_breaking_a_part_changes_the_output(
     changed = sum(a != b for a, b in zip(tokens(found), tokens(expected), strict=False))
     print(f"without {part}: {changed} of {count} outputs differ")
     assert changed >= count // 2
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_that_do_not_follow_the_path_change_the_output(
+    plain: Client, trees: Client, switch: Path, rule: str
+) -> None:
+    """On a server that retracts nothing: SGLang itself forgets penalties with a retraction."""
+    asked = {"max_tokens": TOKENS, **RULES[rule]}
+    expected = [plain.complete(prompt, **asked) for prompt in REPEATS]
+    assert [trees.complete(prompt, **asked) for prompt in REPEATS] == expected
+    switch.write_text(rule)
+    try:
+        found = [trees.complete(prompt, **asked) for prompt in REPEATS]
+    finally:
+        switch.write_text("")
+    changed = sum(a != b for a, b in zip(found, expected, strict=True))
+    print(f"without {rule} along the path: {changed} of {len(REPEATS)} outputs differ")
+    assert changed >= len(REPEATS) // 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import dill
 import pytest
 
+from ..breaking import FACTS
 from .conftest import TOKENS
+from .processor import NoEcho
 from .serving import Answer, Client, acceptance_length, tokens
 
 pytestmark = pytest.mark.engine
@@ -49,15 +53,28 @@ def test_running_into_the_length_limit(plain: Client, trees: Client, prompts: li
     assert pair[1].meta["finish_reason"]["type"] == "length"
 
 
+NESTED = json.dumps(FACTS["schema"])
+NO_ECHO = json.dumps({"callable": dill.dumps(NoEcho).hex()})
 FEATURES: dict[str, dict[str, Any]] = {
     "none": {},
     "presence and repetition penalty": {"presence_penalty": 1.0, "repetition_penalty": 1.2},
+    "Qwen2.5's repetition penalty": {"repetition_penalty": 1.05},
     "frequency penalty": {"frequency_penalty": 0.7},
     "min_new_tokens": {"min_new_tokens": 20},
+    "all penalties": {"repetition_penalty": 1.3, "frequency_penalty": 0.3, "min_new_tokens": 8},
     "logit_bias": {"logit_bias": {"260": 3.0, "28": -5.0}},
     "regex": {"regex": "[a-z ]{20,40}"},
+    "choice": {"ebnf": 'root ::= "yes, certainly" | "no, never"'},
+    "JSON schema": {"json_schema": NESTED},
+    "a penalty and JSON": {"json_schema": NESTED, "repetition_penalty": 1.1},
+    "a processor that reads the text": {
+        "custom_logit_processor": NO_ECHO,
+        "custom_params": {"n": 3},
+    },
     "logprobs": {"logprobs": 3},
+    "logprobs and a penalty": {"logprobs": 3, "repetition_penalty": 1.2},
 }
+RULES = [name for name in FEATURES if name not in ("none", "logprobs", "choice", "logit_bias")]
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +104,12 @@ def test_per_request_features_in_a_mixed_batch(
         assert a.logprobs == pytest.approx(b.logprobs, abs=2e-3)
         tops = [answer.meta.get("output_top_logprobs", ()) for answer in (a, b)]
         assert [[t[1] for t in row] for row in tops[0]] == [[t[1] for t in row] for row in tops[1]]
+
+
+@pytest.mark.parametrize("feature", RULES)
+def test_requests_with_rules_of_their_own_are_drafted(
+    mixed: dict[str, tuple[list[Answer], list[Answer]]], feature: str
+) -> None:
+    found = mixed[feature][1]
+    print(f"{feature}: AL {acceptance_length(found):.2f}")
+    assert acceptance_length(found) > 1.05

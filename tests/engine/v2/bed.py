@@ -36,6 +36,7 @@ COMMON: dict[str, Any] = {
     "enable_prefix_caching": False,
     "disable_log_stats": False,
     "kernel_config": {"enable_jit_warmup": False},
+    "reasoning_config": {"reasoning_start_str": "w1", "reasoning_end_str": "w2 w3"},
 }
 
 

@@ -1,7 +1,7 @@
 """Model Runner V2: all engines in one process, its answers shared by the tests here.
 
 Where there is a GPU they run on it, else on the CPU under Triton's interpreter.
-``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/vllm_next.py``;
+``LONGSPEC_V2_PYTHON`` names another Python, such as that of ``recipes/setup/other_version.py``;
 ``LONGSPEC_V2_LONG=1`` asks for more: seeded answers of every engine, and the default target's.
 """
 
@@ -21,7 +21,7 @@ import torch
 from proposers.load.schedule import KEY
 
 from .bed import Answered, Case, Engine
-from .model import ANSWER, Tiny, make
+from .model import ANSWER, THOUGHT, Tiny, make
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = 12
@@ -58,6 +58,12 @@ RULES: list[dict[str, Any]] = [
 ]
 """What a request may ask for beside greedy answers. (Min-p and logit bias vLLM itself refuses
 beside any speculative method.)"""
+BUDGETS = [
+    *({**SHORT, "thinking_token_budget": n} for n in (0, 3, 7)),
+    {**SHORT, "thinking_token_budget": 5, "repetition_penalty": 1.2},
+    *(SHORT, {**SHORT, "thinking_token_budget": 9, "temperature": 0.9, "seed": 2}),
+]
+"""Of thinking, which begins with the prompt's last token here (``bed.THINKING``)."""
 RULED = [rule for rule in RULES if rule and "logprobs" not in rule]
 """Rules that run along the text: drafts are chains."""
 
@@ -83,6 +89,7 @@ def cases(prompts: list[list[int]]) -> list[Case]:
                                                 {**SHORT, "prompt_logprobs": 2, "logprobs": 2}]),
         Case(LIMIT, long, [{**GREEDY, "max_tokens": 100}] * 2),
         Case("stop strings", few, [stop] * 4),
+        Case("thinking", [[*prompt, THOUGHT] for prompt in prompts[:6]], BUDGETS),
         mixed(prompts),
     ]  # fmt: skip
 
@@ -126,7 +133,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
         "num_gpu_blocks_override": 8,
         "max_num_batched_tokens": 48,
     }
-    lookup = {"proposer": "glide_lookup", "tree_shape": [2, 2], "nodes": 6}
+    lookup = {"proposer": "glide_lookup", "tree_shape": [2, 2], "nodes": 6, "remembered_answers": 4}
     tests = "tests.engine.v2.oracle:OracleTrees"
     aborted = Case("aborted", prompts, [GREEDY] * COUNT, aborted=tuple(range(0, COUNT, 2)))
     more = [seeded(prompts)] if LONG else []

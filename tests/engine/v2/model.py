@@ -24,6 +24,7 @@ from tests.unit.train.answering import (
 )
 
 ANSWER = 32
+THOUGHT = VOCABULARY.index("w1")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eval import server, window
+from eval.servers import server
+from eval.speed_bench import window
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eval.records import RequestRecord
-from eval.results import (
+from eval.records.requests import RequestRecord
+from eval.records.results import (
     AcceptanceLength,
     ArmResult,
     Bin,

@@ -13,7 +13,7 @@ import aiohttp
 import httpx
 import pytest
 
-from eval.readers.vllm import VllmReader
+from eval.servers.readers.vllm import VllmReader
 from recipes.eval.fake.chunks import token_id
 
 from .fake import Answer, Script, serving

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from eval.guards import loops
-from eval.readers import Counters
-from eval.readers.vllm import VllmReader
+from eval.numbers.guards import loops
+from eval.records.counters import Counters
+from eval.servers.readers.vllm import VllmReader
 
 from .fake import Script, serving
 from .fake_sglang import SglangScript

@@ -57,7 +57,8 @@ class Machine:
         return chosen
 
     def _verify(self, follower: LoadFollower, nodes: int, requests: int) -> None:
-        follower.stepped(requests * (1 + nodes), self._time(self.step(requests * (1 + nodes))))
+        rows = requests * (1 + nodes)
+        follower.stepped(requests, rows, self._time(self.step(rows)))
         if nodes:
             drawn = self.random.random((requests, nodes)) < self.accepted[:nodes]
             counts = [nodes] * requests

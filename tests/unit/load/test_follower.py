@@ -111,9 +111,16 @@ def test_what_was_slow_at_first_is_forgotten() -> None:
 
 def test_drafting_costs_nothing_where_nothing_is_drafted() -> None:
     costs = Costs()
-    costs.note_step(4, 2.0)
+    costs.note_step(2, 4, 2.0)
     costs.note_drafts(8, 3.0)
     assert (costs.seconds(4, 0), costs.seconds(4, 8)) == pytest.approx((2, 5))
+
+
+def test_steps_without_trees_are_known_by_themselves() -> None:
+    costs = Costs()
+    costs.note_step(2, 4, 2.0)
+    costs.note_step(4, 4, 1.5)
+    assert (costs.seconds(4, 0), costs.seconds(4, 8)) == pytest.approx((1.5, 2))
 
 
 def test_what_became_of_trees_by_rank() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from eval import server
+from eval.servers import server
+from eval.servers.http import Address
 from proposers.load.schedule import NodeSchedule
 from recipes.eval import load_table
 from recipes.eval.fake import Script, serving
@@ -80,7 +81,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             raise KeyboardInterrupt
         lines.append(line)
         with serving(Script()) as url:
-            yield server.Server(url)
+            yield server.Server(Address(url))
 
     monkeypatch.setattr(server, "running", running)
     return lines

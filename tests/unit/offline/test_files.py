@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from eval.errors import UserError
-from eval.latency.models import build_baseline_model
-from eval.latency.options import parse
-from eval.offline.model import Setting
-from eval.offline.options import Options, parser
+from eval.cli.errors import UserError
+from eval.latency_bench.models import build_baseline_model
+from eval.latency_bench.options import parse
+from eval.long_bench.model import Setting
+from eval.long_bench.options import Options, parser
 from longspec_plugin.errors import LongSpecError
 from longspec_plugin.options import LongSpecOptions
 from proposers import LlamaGlide, load_glide_model

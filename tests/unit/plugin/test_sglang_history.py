@@ -19,9 +19,11 @@ LIMIT = 40
 
 def request(rid: str, prompt: list[int], output: list[int], **params: Any) -> SimpleNamespace:
     plain = {"frequency_penalty": 0, "presence_penalty": 0, "repetition_penalty": 1}
-    sampling = SimpleNamespace(**{**plain, "min_new_tokens": 0, **params})
+    more = {"min_new_tokens": 0, "stop_token_ids": None}
+    sampling = SimpleNamespace(**{**plain, **more, **params})
     tokens = {"origin_input_ids": array("q", prompt), "output_ids": array("q", output)}
-    return SimpleNamespace(rid=rid, sampling_params=sampling, grammar=None, **tokens)
+    rest = {"grammar": None, "beam_group": None, "custom_logit_processor": None}
+    return SimpleNamespace(rid=rid, sampling_params=sampling, **rest, **tokens)
 
 
 def batch(*rows: tuple[SimpleNamespace, int, int]) -> SimpleNamespace:
@@ -48,13 +50,15 @@ def test_the_history_is_ahead_of_sglangs_own_record() -> None:
     kept, one, other = history(), request("a", [1, 2, 3], []), request("b", [4], [5])
     kept.begin(batch((one, 2, 3), (other, 1, 2)), torch.tensor([9, 8]))  # prefilled: 9 and 8 drawn
     step = batch((other, 1, 2), (one, 2, 3))
-    assert kept.settle(step) == 1
+    kept.settle(step)
+    assert kept.new[[1, 2]].tolist() == [1, 1]
     assert kept.roots(step).tolist() == [8, 9]
     kept.extend(step, torch.tensor([[6, -1, -1], [7, 8, 9]]), torch.tensor([1, 2]))
     assert known(kept, 2) == [1, 2, 3, 9, 7, 8]
     assert known(kept, 1) == [4, 5, 8, 6]
     step = batch((one, 2, 5), (other, 1, 3))
-    assert kept.settle(step) == 2
+    kept.settle(step)
+    assert kept.new[[1, 2]].tolist() == [1, 2]
     assert kept.roots(step).tolist() == [8, 6]
     assert int(kept.tokens.min()) == 0  # what pads a step is no token
 
@@ -65,10 +69,10 @@ def test_what_was_not_prefilled_here_is_taken_from_the_request_or_refused() -> N
     kept.settle(batch((one, 1, 4)))
     assert known(kept, 1) == [1, 2, 3, 4, 5]
     with pytest.raises(RuntimeError, match="request a has 5 tokens, KV of 7"):
-        kept.settle(batch((one, 1, 7)))
+        kept.settle(batch((one, 2, 7)))
     kept.settle(batch((one, 3, 4)))  # never seen in this slot
     assert known(kept, 3) == [1, 2, 3, 4, 5]
-    stranger = request("b", [7, 7, 7, 7], [8])  # as many tokens, another request
+    stranger = request("a", [7, 7, 7, 7], [8])  # as many tokens and the same id, another request
     kept.settle(batch((stranger, 3, 4)))
     assert known(kept, 3) == [7, 7, 7, 7, 8]
 
@@ -96,7 +100,7 @@ def drafter(monkeypatch: pytest.MonkeyPatch) -> TreeDrafter:
     pool = SimpleNamespace(req_to_token=torch.zeros(4, LIMIT + 10, dtype=torch.int32))
     config = SimpleNamespace(context_len=LIMIT)
     runner = SimpleNamespace(req_to_token_pool=pool, model=None, model_config=config)
-    return TreeDrafter(Watching(), runner)
+    return TreeDrafter(Watching(), runner, 3, static=False)
 
 
 def step(drafter: TreeDrafter, *rows: tuple[SimpleNamespace, int, int]) -> list[int]:
@@ -112,11 +116,12 @@ def step(drafter: TreeDrafter, *rows: tuple[SimpleNamespace, int, int]) -> list[
 def test_new_requests_are_started_and_undraftable_ones_get_no_tree(drafter: TreeDrafter) -> None:
     watching = drafter.proposer
     assert isinstance(watching, Watching)
-    one, penal = request("a", [1, 2, 3], []), request("b", [4, 5], [], presence_penalty=1.0)
-    drafter.history.begin(batch((one, 1, 3), (penal, 2, 2)), torch.tensor([9, 9]))
+    one, beam = request("a", [1, 2, 3], []), request("b", [4, 5], [])
+    beam.beam_group = object()
+    drafter.history.begin(batch((one, 1, 3), (beam, 2, 2)), torch.tensor([9, 9]))
     drafter.remember_hidden(torch.tensor([1, 2]), torch.tensor([[1.0], [2.0]]))
-    assert step(drafter, (one, 1, 3), (penal, 2, 2)) == [3, 0]
-    assert step(drafter, (penal, 2, 3), (one, 1, 5)) == [0, 3]
+    assert step(drafter, (one, 1, 3), (beam, 2, 2)) == [3, 0]
+    assert step(drafter, (beam, 2, 3), (one, 1, 5)) == [0, 3]
     assert watching.started == [[1, 2]]
     first, second = watching.steps
     assert first.budgets.tolist() == [3, 0]
@@ -139,9 +144,9 @@ def test_a_request_that_comes_again_or_paused_is_started_again(drafter: TreeDraf
     one.output_ids = array("q", [9, 1, 7, 1])  # retracted, and prefilled in another's slot
     drafter.history.begin(batch((one, 2, 7)), torch.tensor([7]))
     step(drafter, (one, 2, 7))
-    one.sampling_params.presence_penalty = 1.0
+    one.beam_group = object()
     assert step(drafter, (one, 2, 9)) == [0]
-    one.sampling_params.presence_penalty = 0
+    one.beam_group = None
     step(drafter, (one, 2, 10))
     assert watching.started == [[1], [2], [2], [2]]
     assert len(watching.steps) == 4

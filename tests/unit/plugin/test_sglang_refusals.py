@@ -36,6 +36,7 @@ def arguments(**given: Any) -> SimpleNamespace:
         ({"enable_lora": True}, "--enable-lora .*serve the merged model"),
         ({"enable_dp_attention": True}, "--enable-dp-attention .*leave it out"),
         ({"enable_return_hidden_states": True}, "--enable-return-hidden-states .*leave it out"),
+        ({"return_hidden_states_mode": "last"}, "--return-hidden-states-mode last .*leave it out"),
         ({"kv_cache_dtype": "fp8_e5m2"}, "--kv-cache-dtype fp8_e5m2 .*allowed: auto"),
         ({"disaggregation_mode": "decode"}, "--disaggregation-mode decode .*leave it out"),
         ({"device": "xpu"}, "--device xpu .*allowed: cpu, cuda"),

@@ -43,7 +43,7 @@ def test_only_steps_without_prefill_that_follow_at_once_are_measured(clock: Cloc
     kept = sizes(follow_load=True)
     assert kept.follower is not None
     seen: list[tuple[str, int, float]] = []
-    kept.follower.stepped = lambda rows, s: seen.append(("step", rows, s))  # type: ignore[method-assign]
+    kept.follower.stepped = lambda n, rows, s: seen.append(("step", rows, s))  # type: ignore[method-assign]
     kept.follower.drafted = lambda n, s: seen.append(("draft", n, s))  # type: ignore[method-assign]
     steps: list[tuple[dict[str, int], dict[str, int], bool]] = [
         ({"a": 30}, {}, False),  # prefill

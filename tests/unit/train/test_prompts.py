@@ -13,7 +13,7 @@ from proposers.train.prompts.compose import MIX
 from proposers.train.prompts.files import read_prompts
 from proposers.train.prompts.overlap import evaluation_prompts, held_out_ngrams, ngrams, overlaps
 
-HELD_OUT = Path(__file__).parents[3] / "eval" / "data" / "builtin.jsonl"
+HELD_OUT = Path(__file__).parents[3] / "eval" / "datasets" / "data" / "builtin.jsonl"
 COUNT = 3000
 
 

@@ -1,0 +1,1 @@
+"""From records to numbers: formulas, pairs of prompts, comparison with vanilla, warnings."""

@@ -1,0 +1,1 @@
+"""What is on disk, and its schemas: requests, windows, a run's journal, results, provenance."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proposers.base import Proposer
+from proposers.hub import model_folder
 from proposers.load.schedule import KEY, NodeSchedule
 from proposers.registry import load_proposer
 
@@ -104,7 +105,10 @@ def _draft_folder(model: Any) -> Path | None:
         return None
     if not isinstance(model, str | Path):
         raise LongSpecError(f"draft {model!r}: expected the path of a draft folder")
-    folder = Path(model).expanduser()
+    try:
+        folder = model_folder(model)
+    except ValueError as error:
+        raise LongSpecError(f"draft {error}") from error
     if not folder.is_dir():
         raise LongSpecError(f"draft {str(model)!r} is not a folder; give the path of a GLIDE draft")
     return folder.resolve()

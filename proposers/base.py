@@ -18,13 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .rotary import Rotary
 from .sharding import WHOLE, Shard
 from .tree import DraftTrees, from_parents
 
 
 @dataclass(frozen=True)
 class TargetShape:
-    """The sizes a draft must agree with, and the target's rotary embedding."""
+    """The sizes a draft must agree with, and the target's rotary embedding.
+
+    Attributes:
+        max_position_embeddings: positions that requests may have.
+        rope: the keys of its ``config.json`` that tell its rotary embedding
+            (:data:`proposers.rotary.KEYS`); None where nobody tells.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -32,6 +39,7 @@ class TargetShape:
     num_key_value_heads: int
     head_dim: int
     max_position_embeddings: int
+    rope: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class TargetModel:
         shard: under tensor parallelism, this process's part. Of embedding and head it then has
             ``[n, H]``, the ``shard.rank``-th ``n`` rows; what lies behind ``V`` is padding. Of the
             KV cache, and of queries to it, it has its part of the heads.
+        rotary: what the target turns by, where it hangs on the context; None where the shape tells
+            it all.
     """
 
     shape: TargetShape
@@ -53,6 +63,7 @@ class TargetModel:
     head: Tensor
     final_norm: Tensor
     shard: Shard = field(default=WHOLE, kw_only=True)
+    rotary: Rotary | None = field(default=None, kw_only=True)
 
 
 class TargetKV(Protocol):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,18 +71,42 @@ def grow(
     return levels.trees()
 
 
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number, Python's or numpy's."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_positive(name: str, value: int) -> int:
+    """The number as Python's own."""
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"{name}={value!r}: expected a whole number of 1 or more")
+    return int(value)
+
+
+def chain_of(gamma: int) -> list[int]:
+    """The tree shape of a chain.
+
+    Raises:
+        ValueError: in one line that names the value and what is allowed.
+    """
+    if check_positive("gamma", gamma) > MAX_NODES:
+        raise ValueError(f"gamma={gamma}: at most {MAX_NODES} tokens may be drafted a step")
+    return [1] * int(gamma)
+
+
 def check_shape(shape: Sequence[int], max_nodes: int = MAX_NODES) -> tuple[int, ...]:
     """Validate a tree shape and return it as a tuple.
 
     Raises:
         ValueError: in one line that names the value, what is allowed and the fix.
     """
+    shape = shape.tolist() if isinstance(shape, np.ndarray) else shape
     if isinstance(shape, str) or not isinstance(shape, Sequence) or not shape:
         raise ValueError(
             f"tree_shape={shape!r}: expected a non-empty list of level sizes such as [4, 4, 2, 1]"
         )
     for width in shape:
-        if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        if not is_whole(width) or width < 1:
             raise ValueError(
                 f"tree_shape={list(shape)}: level size {width!r} is not a whole number of 1 or more"
             )
@@ -89,4 +115,4 @@ def check_shape(shape: Sequence[int], max_nodes: int = MAX_NODES) -> tuple[int, 
             f"tree_shape={list(shape)}: {sum(shape)} nodes; at most {max_nodes} are allowed,"
             " shrink the levels"
         )
-    return tuple(shape)
+    return tuple(int(width) for width in shape)

@@ -18,7 +18,7 @@ class Line:
         row: the row's name; ``label`` has the gamma behind it.
         ttft: of the first token.
         token_ms: of every further one, measured step by step, or ``(call - TTFT) / (tokens - 1)``.
-        call_ms: median of a whole call.
+        call_ms: median of a whole call; ``call_once`` if it is of one call alone.
         user_tps: user-visible tokens per second of a whole call.
         speedup: ``user_tps`` over baseline's; over that of the mean of its calls before and after
             the row, where it was timed again.
@@ -31,6 +31,7 @@ class Line:
     ttft: TimeStats | None = None
     token_ms: float | None = None
     call_ms: float | None = None
+    call_once: bool = False
     user_tps: float | None = None
     speedup: float | None = None
     block_ms: float | None = None
@@ -51,6 +52,11 @@ def lines(rows: Mapping[str, Row]) -> list[Line]:
         found += _of_row(name, row, base)
         before = after or before
     return found
+
+
+def once(times: Mapping[str, Any]) -> bool:
+    """Whether its median is that of one call."""
+    return len(times["raw_ms"]) == 1
 
 
 def _tps(call: Mapping[str, Any] | None) -> float | None:
@@ -74,7 +80,11 @@ def _of_row(name: str, row: Row, base: float | None) -> Iterator[Line]:
             ceiling_tps=found.get("ceiling_tps"),
             effective_tps=told["effective_tps"] if told else None,
             resample_rate=told["resample_rate"] if told else None,
-            **{**_whole(told, base), "call_ms": found["latency"]["median_ms"]},
+            **{
+                **_whole(told, base),
+                "call_ms": found["latency"]["median_ms"],
+                "call_once": once(found["latency"]),
+            },
         )
 
 
@@ -83,6 +93,7 @@ def _whole(call: Mapping[str, Any] | None, base: float | None) -> dict[str, Any]
         return {}
     return {
         "call_ms": call["median_ms"],
+        "call_once": once(call),
         "user_tps": call["user_tps"],
         "speedup": call["user_tps"] / base if base else None,
         "acceptance_length": call.get("acceptance_length"),

@@ -11,19 +11,19 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from proposers.hydra import HydraConfig, HydraTransformer, PoE, load_hydra
 from proposers.packed import pack_linears
+from proposers.pretrained import load_causal_model, read_tokenizer
 
 from ..cli.errors import UserError, one_line
+from ..cli.hub import located
 from .harness import HostWatch, Stopwatch
 from .options import POE_RULES, Options, made_of
 from .prompts import as_ids, as_text
 from .shapes import SIZES
 
-disable_progress_bar()  # of loading weights: it would break ours
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 FLUSH_BYTES = 2**28  # several times the L2 cache of any GPU
 PLAIN = "{{ messages[0]['content'] }}"
@@ -92,6 +92,15 @@ def fitting(row: str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell what ``proposers`` refuses as a user's mistake."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(one_line(str(error))) from None
+
+
 def free() -> None:
     """Give memory back between two rows, after the last reference to a model has gone."""
     gc.collect()
@@ -111,12 +120,13 @@ def causal_model(
             config = AutoConfig.for_model(shape.model_type, **shape.config())
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     else:
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                size, dtype=dtype, trust_remote_code=False, use_safetensors=True
+        folder = located("size", Path(size))
+        if not folder.exists():
+            raise UserError(
+                f"size={str(size)!r}: allowed: {', '.join(SIZES)}, or the folder of a model"
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"--target {size}: {one_line(str(error))[:300]}") from None
+        with told():
+            model = load_causal_model(folder, dtype)
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -191,22 +201,18 @@ def _model_of(options: Options) -> Any:
 
 def baseline_of(options: Options) -> Baseline:
     """The model that the options describe, without heads."""
-    try:
+    with told():
         return Baseline(_model_of(options))
-    except ValueError as error:
-        raise UserError(one_line(str(error))) from None
 
 
 def hydra_of(options: Options) -> HydraTransformer:
     """The Hydra that the options describe: random, of a target, or with real heads."""
     model = _model_of(options)
-    try:
+    with told():
         if options.heads is None:
             config = HydraConfig(options.n_heads, options.heads_depth)
             return _hydra(model, config, "target" if options.target else "random")
         hydra = load_hydra(model, options.heads)
-    except ValueError as error:
-        raise UserError(one_line(str(error))) from None
     pack_linears(hydra)
     return hydra
 
@@ -312,9 +318,7 @@ def tokenizer_of(target: Path | None) -> Any:
     """The target's; text stands as it is where that has no chat template."""
     if target is None:
         return IdText()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(target, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--target {target}: {one_line(str(error))[:300]}") from None
+    with told():
+        tokenizer = read_tokenizer(target)
     tokenizer.chat_template = tokenizer.chat_template or PLAIN
     return tokenizer

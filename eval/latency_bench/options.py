@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ..cli.context import positions
 from ..cli.errors import UserError, one_line
 from ..cli.flags import Parser, allowed, flag
 from .shapes import SIZES, Shape
@@ -26,8 +27,10 @@ POE_RULES: dict[str, Rule] = {  # what PoE takes as rule and trunk
     "hydra_poe_bonus": ("bonus", "drafted"),
     "hydra_poe_verified": ("bonus", "verified"),
 }
+HEADS_ROWS = ("hydra_naive", *POE_RULES)
 GLIDE_ROWS = ("glide_chain", "glide_tree")
 ROWS = ("baseline", "hydra_naive", *POE_RULES, *GLIDE_ROWS)
+MOST_NODES = 128  # of a draft
 WHOLE = "a whole number of at least 1"
 COMMAS = "whole numbers of at least 1, commas between"
 EPILOG = """rows:
@@ -64,9 +67,12 @@ class Options(BaseModel):
     size: Literal["1b", "7b", "smollm2", "tiny"] = _field(
         "shape of random weights: 1b or 7b (OLMo2), smollm2, tiny", f"one of {', '.join(SIZES)}"
     )
-    target: Path | None = _field("folder of a transformers model, in place of random weights")
+    target: Path | None = _field(
+        "folder of a transformers model, or its name on the Hugging Face hub, in place of random"
+        " weights"
+    )
     heads: Path | None = _field("folder of that target's heads (recipes.hydra.heads): real heads")
-    draft: Path | None = _field("folder of that target's GLIDE draft: two rows more")
+    draft: Path | None = _field("that target's GLIDE draft, folder or name: two rows more")
     n_heads: int = _field(
         "heads; with --heads as many as there are", "a whole number of at least 2", ge=2
     )
@@ -136,13 +142,33 @@ def _shape_of(target: Path) -> Shape:
     path = target / "config.json"
     try:
         found = json.loads(path.read_text("utf-8"))
-        sizes = (found["num_hidden_layers"], found["max_position_embeddings"], found["vocab_size"])
-        return Shape(target.name, found["model_type"], *sizes, {})
-    except (OSError, ValueError, KeyError, TypeError):
+        most = positions(found) or found["max_position_embeddings"]
+        sizes = (found["num_hidden_layers"], most, found["vocab_size"])
+        return Shape(_name_of(target), found["model_type"], *sizes, {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"--target {target}: no readable config.json there; give the folder of a transformers"
             " model"
         ) from None
+
+
+def _name_of(folder: Path) -> str:
+    """Of a model; in the hub's cache it is that of the folder above its snapshots."""
+    if folder.parent.name == "snapshots":
+        return folder.parents[1].name.rpartition("--")[2]
+    return folder.name
+
+
+def _located(options: Options) -> Options:
+    """With the folders of models that are named as on the hub."""
+    names = [name for name in ("target", "draft") if getattr(options, name)]
+    away = [name for name in names if not getattr(options, name).exists()]
+    if not away:
+        return options
+    from ..cli.hub import located  # here, as most runs need none of it
+
+    found = {name: located(flag(name), getattr(options, name)) for name in away}
+    return options.model_copy(update=found)
 
 
 def _shown(value: Any) -> str:
@@ -190,6 +216,7 @@ def made_of(given: Mapping[str, Any], named: Mapping[str, str] | None = None) ->
         options = Options.model_validate({**DEFAULTS, **_heads_of(given), **given})
     except ValidationError as error:
         raise _refused(error, given, named or {}) from None
+    options = _located(options)
     check(options)
     return options
 
@@ -241,13 +268,14 @@ def check(options: Options) -> None:
     """What no field tells alone; raises ``UserError``."""
     _check_paths(options)
     shape = options.shape
-    if options.heads_depth >= shape.layers:
+    with_heads = any(row in HEADS_ROWS for row in options.chosen)
+    if with_heads and options.heads_depth >= shape.layers:
         raise UserError(
             f"--heads-depth {options.heads_depth}: {shape.name} has {shape.layers} layers and the"
             f" trunk needs one; give 1 to {shape.layers - 1}"
         )
     head = options.draft_head
-    if isinstance(head, int) and head >= options.n_heads:
+    if with_heads and isinstance(head, int) and head >= options.n_heads:
         raise UserError(
             f"--poe-draft-head {head}: {options.n_heads} heads are there; give 0 to"
             f" {options.n_heads - 1}, or random"
@@ -269,6 +297,13 @@ def _check_paths(options: Options) -> None:
     if options.draft and not options.draft.exists():
         raise UserError(f"--draft {options.draft}: no such path; give the folder of a draft")
     asked = [row for row in options.chosen if row in GLIDE_ROWS]
+    grown = sum(options.tree_shape)
+    if "glide_tree" in asked and grown > MOST_NODES:
+        raise UserError(
+            f"--tree-shape {_shown(options.tree_shape)}: {grown} nodes; give at most {MOST_NODES}"
+        )
+    if "glide_chain" in asked and options.chain_gamma > MOST_NODES:
+        raise UserError(f"--chain-gamma {options.chain_gamma}: give at most {MOST_NODES}")
     if asked and not options.draft:
         raise UserError(f"--rows {asked[0]}: needs --target DIR and its --draft DIR; give both")
     index = heads_index(options.heads) if options.heads else {}

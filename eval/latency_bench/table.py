@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ..report import markdown, number, terminal
 from ..report.tables import NONE, Table
-from .lines import Line, lines
+from .lines import Line, lines, once
 from .results import Row
 
 MEANING = (
@@ -22,6 +22,8 @@ SPECULATION = (
 )
 SPEED = ("TTFT ms", "ms/token", "call ms", "tok/s", "× baseline")
 DRAFTS = ("block ms", "ceiling tok/s", "effective tok/s", "resampled", "AL")
+ONCE = "*"
+MARKED = "*: of one measured call, so no median; give a longer --rep-ms"
 STOPPED = "Stopped early: what was measured until then."
 
 
@@ -49,9 +51,10 @@ def _told(cells: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
 
 def _speed(line: Line) -> list[str]:
     return [
-        number(line.ttft["median_ms"] if line.ttft else None),
+        number(line.ttft["median_ms"] if line.ttft else None)
+        + ONCE * bool(line.ttft and once(line.ttft)),
         number(line.token_ms),
-        number(line.call_ms, 1),
+        number(line.call_ms, 1) + ONCE * line.call_once,
         number(line.user_tps, 1),
         number(line.speedup),
     ]
@@ -76,9 +79,14 @@ def notes(data: Mapping[str, Any]) -> list[str]:
         f" prompt of {data['prompt']['tokens']} tokens ({data['prompt']['source']})",
         MEANING.format(tokens=settings["poe_max_new_tokens"]),
         *([SPECULATION] if len(tables(rows)) > 1 else []),
+        *([MARKED] if any(ONCE in cell for cell in _cells(rows)) else []),
     ]
     told += [f"weights: {text}" for text in _grouped(rows, "weights")]
     return told + [f"note: {text}" for text in _grouped(rows, "note")]
+
+
+def _cells(rows: Mapping[str, Row]) -> list[str]:
+    return [cell for line in lines(rows) for cell in _speed(line)]
 
 
 def _grouped(rows: Mapping[str, Row], key: Literal["weights", "note"]) -> list[str]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
+from proposers.growth import chain_of, check_shape
+from proposers.pretrained import read_config, read_tokenizer
+from proposers.rotary import positions_of
+
 from ..cli.errors import UserError, one_line
+from ..cli.hub import located
 from .options import Options
 from .reading import Sample
 
@@ -40,26 +46,47 @@ class Setting:
     """What is known of a run before weights are loaded: the device and the room for prompts."""
 
     def __init__(self, options: Options) -> None:
-        if not (options.model / "config.json").is_file():
+        self.model = located("--model", options.model)
+        if not (self.model / "config.json").is_file():
             raise UserError(
                 f"--model {options.model}: no config.json there; give the folder of a"
                 " transformers model"
             )
-        if not options.draft.exists():
-            raise UserError(f"--draft {options.draft}: no such path; give the folder of a draft")
+        self.draft = self._draft(options)
         self.device = device_of(options.device)
-        self.max_prompt_len = prompt_room(options, self._positions(options.model))
+        self.max_prompt_len = prompt_room(options, self._positions(self.model))
+
+    def _draft(self, options: Options) -> Path | None:
+        if options.method == "vanilla" or options.draft is None:
+            return None
+        draft = located("--draft", options.draft)
+        if not draft.exists():
+            raise UserError(f"--draft {options.draft}: no such path; give the folder of a draft")
+        if options.method == "tree":
+            with told("--tree-shape"):
+                check_shape(options.tree_shape)
+        else:
+            with told("--gamma"):
+                chain_of(options.gamma)
+        return draft
 
     def _positions(self, folder: Path) -> int | None:
-        try:
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"--model {folder}: {one_line(str(error))[:300]}") from None
-        return getattr(config.get_text_config(), "max_position_embeddings", None)
+        with told("--model"):
+            config = read_config(folder).get_text_config()
+            return positions_of(config.to_dict())
 
     def settings(self) -> dict[str, Any]:
         """The part of the settings that options leave open."""
         return {"max_prompt_len": self.max_prompt_len, "device": self.device.type}
+
+
+@contextmanager
+def told(flag: str) -> Iterator[None]:
+    """Tell what ``proposers`` refuses as a mistake in a flag."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{flag}: {one_line(str(error))[:400]}") from None
 
 
 def device_of(name: str | None) -> torch.device:
@@ -112,10 +139,10 @@ class Engine:
         try:
             from proposers import load_glide_model
 
-            tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
-            eos = eos_ids(options.model, tokenizer)
+            tokenizer = read_tokenizer(setting.model)
+            eos = eos_ids(setting.model, tokenizer)
             dtype = getattr(torch, options.dtype) if options.dtype else None
-            model = load_glide_model(options.model, options.draft, setting.device, dtype)
+            model = load_glide_model(setting.model, setting.draft, setting.device, dtype)
         except (ValueError, OSError, ImportError) as error:
             raise UserError(one_line(str(error))[:400]) from None
         except torch.OutOfMemoryError:
@@ -153,7 +180,8 @@ class Engine:
             ) from None
         tokens = up_to_eos(output[0].tolist(), self._ends)
         taken = steps_of(mask[0].tolist()[: len(tokens)], int(steps)) if mask is not None else None
-        return Answer(tokens, int(accepted), int(steps), float(seconds), taken)
+        seconds = float(seconds) if steps else 0.0  # over with its first token: nothing was decoded
+        return Answer(tokens, int(accepted), int(steps), seconds, taken)
 
     @cached_property
     def _ends(self) -> frozenset[int]:

@@ -17,6 +17,7 @@ from ..cli.flags import Parser
 
 METHODS = ("tree", "seq", "vanilla")
 DTYPES = ("float32", "bfloat16", "float16")
+WHERE = "a folder, or a name on the Hugging Face hub"
 TREE_SHAPE = (4, 16, 16, 16, 16)
 DEFINITIONS = """definitions:
   tokens   generated tokens, up to and including the end-of-sequence token
@@ -36,7 +37,7 @@ class Options:
 
     method: str
     model: Path
-    draft: Path
+    draft: Path | None
     data_path: str
     max_gen_len: int
     temperature: float
@@ -58,6 +59,11 @@ class Options:
             raise UserError(
                 f"--temperature {options.temperature:g}: vanilla is greedy; give 0, or --method seq"
             )
+        if options.method != "vanilla" and options.draft is None:
+            raise UserError(
+                f"--draft: missing, but --method {options.method} needs one; give it, or"
+                " --method vanilla"
+            )
         return options
 
     @property
@@ -74,8 +80,8 @@ class Options:
         """What the generated tokens depend on; None where the method does not use it."""
         return {
             "method": self.method,
-            "model": str(self.model.resolve()),
-            "draft": str(self.draft.resolve()),
+            "model": named(self.model),
+            "draft": named(self.draft) if self.draft and self.method != "vanilla" else None,
             "max_gen_len": self.max_gen_len,
             "temperature": self.temperature,
             "seed": self.seed if self.temperature else None,
@@ -83,6 +89,11 @@ class Options:
             "gamma": self.gamma if self.method == "seq" else None,
             "dtype": self.dtype or "the target's own",
         }
+
+
+def named(path: Path) -> str:
+    """An absolute path, or a name on the hub as it is."""
+    return str(path.resolve() if path.exists() else path)
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -145,8 +156,9 @@ def _shown(text: str) -> str:
 
 def _what(made: Parser) -> None:
     add = made.add_argument
-    add("--model", type=Path, required=True, metavar="DIR", help="folder of the target")
-    add("--draft", type=Path, required=True, metavar="DIR", help="folder of its GLIDE draft")
+    add("--model", type=Path, required=True, metavar="DIR", help=f"the target: {WHERE}")
+    text = f"its GLIDE draft: {WHERE}; vanilla needs none"
+    add("--draft", type=Path, metavar="DIR", help=text)
     add(
         "--data-path",
         default="sample",

@@ -20,6 +20,7 @@ MISSING = (
     " --data-path sample for the small built-in set"
 )
 _BOX = "\\boxed{"
+_WHOLE = re.compile(r"-?\d+(\.0*)?", re.ASCII)  # some exports hold floats
 _INTEGER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?!\w|\.\d)")
 
 
@@ -47,8 +48,10 @@ def _file(data_path: str) -> Path:
 
 def _sample(line: Row) -> Sample:
     problem = problem_of(line)
-    answer = str(line.get("answer", "Answer"))
-    return Sample(name_of(line), PROMPT.format(problem=problem), reference=answer)
+    answer = str(line.get("answer", "Answer")).strip()
+    if not _WHOLE.fullmatch(answer):
+        raise line.bad(f"answer {answer!r} is no whole number, as AIME's are")
+    return Sample(name_of(line), PROMPT.format(problem=problem), reference=answer.partition(".")[0])
 
 
 def _number(sample: Sample, path: Path) -> int:

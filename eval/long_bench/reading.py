@@ -42,7 +42,16 @@ def read(path: Path, task: str, sample: Callable[[Row], Sample], missing: str) -
     """Read every line; ``missing`` tells what to do where there is no such file."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; {missing}")
-    samples = rows.collect(rows.read(path), sample)
+    seen: dict[str, Row] = {}
+
+    def once(row: Row) -> Sample:
+        made = sample(row)
+        before = seen.setdefault(made.id, row)
+        if before is not row:
+            raise row.bad(f"id {made.id} as in line {before.number}; ids must be unique")
+        return made
+
+    samples = rows.collect(rows.read(path), once)
     if not samples:
         raise UserError(f"{path}: holds no samples; expected one JSON object a line")
     return Data(task, samples, hashlib.sha256(path.read_bytes()).hexdigest())

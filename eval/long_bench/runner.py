@@ -107,7 +107,8 @@ class Runner:
         with writing(self.options.output_dir):
             for task in pending:
                 task.book.check_writable()
-        _say(f"loading {self.options.model} and {self.options.draft}")
+        paths = [path for path in (self.options.model, self.setting.draft) if path]
+        _say(f"loading {' and '.join(map(str, paths))}")
         engine = Engine.load(self.options, self.setting)
         provenance = describe(f"eval.{self.command}", {}, dict(os.environ))
         with writing(self.options.output_dir):

@@ -20,7 +20,7 @@ from ..report import write
 from .records import RecordBook, SampleRecord
 
 ARMS = {"vanilla": "vanilla", "seq": "chain", "tree": "tree"}
-OWN = ("method", "tree_shape", "gamma")  # settings in which arms may differ
+OWN = ("method", "draft", "tree_shape", "gamma")  # settings in which arms may differ
 
 
 def as_request(sample: SampleRecord, started: float) -> RequestRecord:

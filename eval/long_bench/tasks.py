@@ -37,6 +37,9 @@ def _load(task: str, data_path: str, several: bool) -> Data:
     template = TEMPLATES[task]
 
     def sample(line: Row) -> Sample:
+        own = str(line.maybe("dataset") or task)
+        if own.removesuffix("_e") != task:  # LongBench-E's files have that behind the name
+            raise line.bad(f"dataset {own}, the task is {task}; give --task {own}, or its own file")
         prompt = template.fill(line.text("context"), line.text("input"))
         if not isinstance(line.get("answers"), list):
             raise line.bad("answers is not a list of texts")

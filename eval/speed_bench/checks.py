@@ -9,6 +9,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
+from ..cli.context import positions
 from ..cli.errors import UserError
 from ..cli.options import Options
 from ..records.folder import writing
@@ -119,8 +120,7 @@ def context_limit(options: Options) -> int | None:
         config = an_object(parsed(path.read_bytes()), "it")
     except (OSError, ValueError):
         raise UserError(f"--model {options.model}: config.json is not JSON; repair it") from None
-    limit = {**config, **(config.get("text_config") or {})}.get("max_position_embeddings")
-    return int(limit) if limit else None
+    return positions(config)
 
 
 def _check_length(output_len: int, limit: int | None) -> None:

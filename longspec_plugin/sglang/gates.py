@@ -6,6 +6,7 @@ from typing import Any
 
 from proposers.base import Proposer, TargetShape
 from proposers.load.schedule import KEY
+from proposers.rotary import keys_of
 
 from ..gates import Gate, Rule, check_draft_fits
 from ..options import FOLLOW, LongSpecOptions
@@ -118,4 +119,5 @@ def target_shape(model: Any) -> TargetShape:
         num_key_value_heads=model.num_key_value_heads,
         head_dim=model.head_dim,
         max_position_embeddings=text.max_position_embeddings,
+        rope=keys_of(text),
     )

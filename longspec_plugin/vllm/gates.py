@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proposers.base import Proposer, TargetShape
 from proposers.load.schedule import KEY
+from proposers.rotary import keys_of
 
 from ..gates import Gate, Rule, check_draft_fits
 from ..options import FOLLOW, LongSpecOptions
@@ -176,5 +177,6 @@ def target_shape(config: VllmConfig) -> TargetShape:
         num_attention_heads=text.num_attention_heads,
         num_key_value_heads=getattr(text, "num_key_value_heads", text.num_attention_heads),
         head_dim=model.get_head_size(),
-        max_position_embeddings=text.max_position_embeddings,
+        max_position_embeddings=min(model.max_model_len, text.max_position_embeddings),
+        rope=keys_of(text),
     )

@@ -1,23 +1,22 @@
 """Reading and writing GLIDE drafts: ours, and the published LongSpec checkpoints.
 
-Ours is one ``model.safetensors`` and a ``config.json``. Published ones hold 20 tensors, of which
-``cross_attn.{k,v}_proj`` are never used; the training code's ``draft_model_weights.pth`` carries
-the prefix ``draft_model.``. Pickles are opened with ``weights_only=True`` only.
+Ours is one ``model.safetensors`` and a ``config.json``. Published ones, whole or in shards, hold 20
+tensors, of which ``cross_attn.{k,v}_proj`` are never used; the training code's
+``draft_model_weights.pth`` carries the prefix ``draft_model.``.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from ..weights import Weights, check_whole
 from .config import GlideConfig
 from .layer import GlideLayer
 
@@ -26,6 +25,7 @@ VOCABULARY = "draft_vocab"
 FILES = ("model.safetensors", "draft_model_weights.pth", "pytorch_model.bin")
 UNUSED = tuple(f"cross_attn.{p}_proj.{kind}" for p in "kv" for kind in ("weight", "bias"))
 PREFIX = "draft_model."
+T = TypeVar("T")
 
 
 def load_glide(
@@ -44,13 +44,10 @@ def load_glide(
     Raises:
         ValueError: one line with the tensor's name and both shapes, or the missing file.
     """
-    config = _config(Path(draft), assumed)
-    state = {k.removeprefix(PREFIX): v for k, v in _read_tensors(Path(draft)).items()}
-    state = {k: v for k, v in state.items() if k not in UNUSED}
-    _check(config, {name: tensor.shape for name, tensor in state.items()}, draft)
+    config, weights = _checked(Path(draft), assumed)
     return config, {
         name: tensor.to(device, torch.int64 if name == VOCABULARY else dtype)
-        for name, tensor in state.items()
+        for name, tensor in _ours(weights.read(list(weights.files))).items()
     }
 
 
@@ -88,16 +85,21 @@ def check_glide(draft: Path, assumed: GlideConfig | None = None) -> GlideConfig:
     """The config of a draft whose tensors have been checked without loading them.
 
     Raises:
-        ValueError: as :func:`load_glide`. Pickled weights are only looked for.
+        ValueError: as :func:`load_glide`.
     """
-    config = _config(Path(draft), assumed)
-    path = _weights(Path(draft))
-    if path.suffix == ".safetensors":
-        with _readable(path), safe_open(path, framework="pt") as file:
-            shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        shapes = {k.removeprefix(PREFIX): v for k, v in shapes.items()}
-        _check(config, {k: v for k, v in shapes.items() if k not in UNUSED}, draft)
-    return config
+    return _checked(Path(draft), assumed)[0]
+
+
+def _checked(draft: Path, assumed: GlideConfig | None) -> tuple[GlideConfig, Weights]:
+    config, weights = _config(draft, assumed), Weights(draft, FILES)
+    _check(config, _ours(weights.shapes), draft)
+    return config, weights
+
+
+def _ours(found: Mapping[str, T]) -> dict[str, T]:
+    """By our names, without what is never used."""
+    named = {name.removeprefix(PREFIX): value for name, value in found.items()}
+    return {name: value for name, value in named.items() if name not in UNUSED}
 
 
 def _config(draft: Path, assumed: GlideConfig | None) -> GlideConfig:
@@ -107,43 +109,5 @@ def _config(draft: Path, assumed: GlideConfig | None) -> GlideConfig:
     return GlideConfig.from_pretrained(folder)
 
 
-def _check(config: GlideConfig, shapes: Mapping[str, torch.Size], folder: Path) -> None:
-    expected = expected_shapes(config)
-    for name, shape in expected.items():
-        if name not in shapes:
-            raise ValueError(f"{folder}: tensor {name} {list(shape)} is missing")
-        if shapes[name] != shape:
-            raise ValueError(
-                f"{folder}: tensor {name} has shape {list(shapes[name])},"
-                f" config.json asks for {list(shape)}"
-            )
-    if unknown := sorted(set(shapes) - set(expected)):
-        raise ValueError(f"{folder}: tensor {unknown[0]} is unknown for this config.json")
-
-
-def _read_tensors(draft: Path) -> dict[str, Tensor]:
-    path = _weights(draft)
-    with _readable(path):
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return loaded
-
-
-def _weights(draft: Path) -> Path:
-    if draft.is_file():
-        return draft
-    path = next((draft / name for name in FILES if (draft / name).exists()), None)
-    if path is None:
-        raise ValueError(f"{draft} holds no weights; expected one of {', '.join(FILES)}")
-    return path
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except pickle.UnpicklingError:
-        raise ValueError(f"{path} cannot be read: it holds other things than tensors") from None
-    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+def _check(config: GlideConfig, shapes: Mapping[str, torch.Size], draft: Path) -> None:
+    check_whole(str(draft), expected_shapes(config), shapes)

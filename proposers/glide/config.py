@@ -9,43 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..base import TargetShape
+from ..rotary import KEYS, RotaryConfig
 from .speculators import FIELDS, speculators_fields
 
 MODEL_TYPE = "glide"
+POSITIONS = "max_position_embeddings"
 TARGET_TYPES = ("llama", "qwen2", "qwen3", "mistral", "olmo2")
 """Architectures whose ``config.json`` tells the sizes of a draft in the published format."""
-
-SCALINGS: dict[str, tuple[str, ...]] = {
-    "default": (),
-    "linear": ("factor",),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-}
-"""Kinds of rotary embeddings, and what each needs."""
-
-
-class RotaryConfig(BaseModel):
-    """The target's rotary embedding, as far as supported: plain, linearly scaled, Llama 3.1's.
-
-    The latter (``rope_type: llama3``) divides by ``factor`` the frequencies that turn less than
-    ``low_freq_factor`` times in the context of the first training, none that turn more than
-    ``high_freq_factor`` times, and those between in part.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    theta: float = 10_000.0
-    factor: float = 1.0
-    """Positions are divided by this (``rope_type: linear``)."""
-    low_freq_factor: float | None = None
-    high_freq_factor: float | None = None
-    original_max_position_embeddings: int | None = None
-
-    @property
-    def type(self) -> str:
-        """``rope_type`` in a ``config.json``."""
-        if self.low_freq_factor is not None:
-            return "llama3"
-        return "default" if self.factor == 1.0 else "linear"
 
 
 class TargetConfig(BaseModel):
@@ -68,21 +39,38 @@ class TargetConfig(BaseModel):
 
     @classmethod
     def from_transformers(cls, config: Mapping[str, Any], name: str) -> TargetConfig:
-        """From the target's own ``config.json``."""
+        """From the target's own ``config.json``.
+
+        Raises:
+            ValueError: in one line, for a rotary embedding that is not known.
+            KeyError: for a size that is not there.
+        """
         heads, hidden = config["num_attention_heads"], config["hidden_size"]
+        head_dim = config.get("head_dim") or hidden // heads
         return cls(
             name=name,
             hidden_size=hidden,
             intermediate_size=config["intermediate_size"],
             num_attention_heads=heads,
             num_key_value_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or hidden // heads,
+            head_dim=head_dim,
             vocab_size=config["vocab_size"],
             max_position_embeddings=config["max_position_embeddings"],
             rms_norm_eps=config.get("rms_norm_eps", 1e-6),
-            rope=_rotary(config),
+            rope=RotaryConfig.of(config, head_dim),
             architectures=tuple(config.get("architectures") or ()),
         )
+
+    @property
+    def positions(self) -> int:
+        """That are trained: as many as it serves, unless its embedding changes beyond the first."""
+        most = self.max_position_embeddings
+        return most if self.rope.type == "dynamic" else self.rope.limit(most)
+
+    def sizes(self) -> dict[str, int]:
+        """As :class:`proposers.base.TargetShape` names them."""
+        names = [name for name in TargetShape.__dataclass_fields__ if name != "rope"]
+        return {name: getattr(self, name) for name in names}
 
 
 class GlideConfig(BaseModel):
@@ -97,6 +85,7 @@ class GlideConfig(BaseModel):
         attention_bias: q, k and v projections have biases (published drafts do).
         max_lag: the greatest lag seen in training: deepest tree + 1.
         temperature: divides the logits, so that probabilities mean what they say (calibration).
+        served_rope: turn as the served target does, whatever ``target.rope`` is (published drafts).
         longspec_config: defaults of the speculative config, such as ``tree_shape``.
     """
 
@@ -112,6 +101,7 @@ class GlideConfig(BaseModel):
     attention_bias: bool = False
     max_lag: int = Field(default=5, ge=1)
     temperature: float = Field(default=1.0, gt=0)
+    served_rope: bool = False
     longspec_config: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
@@ -136,6 +126,9 @@ class GlideConfig(BaseModel):
     def published(cls, data: Mapping[str, Any], path: Path) -> GlideConfig:
         """A LongSpec draft of a target with this ``config.json``, read from ``path``.
 
+        It turns by the served target's own rotary embedding, as the public reference does; what
+        the file says of one counts where nobody tells the target's.
+
         Raises:
             ValueError: in one line, for another architecture.
         """
@@ -144,30 +137,35 @@ class GlideConfig(BaseModel):
                 f"{path}: model_type={data.get('model_type')!r}; allowed: {MODEL_TYPE}, or"
                 f" {', '.join(TARGET_TYPES)} (published LongSpec drafts)"
             )
+        try:
+            target = TargetConfig.from_transformers(data, path.parent.name)
+        except ValueError:  # of an embedding that is not known
+            plain = {key: data[key] for key in data if key not in KEYS or key == POSITIONS}
+            target = TargetConfig.from_transformers(plain, path.parent.name)
         return cls(
-            target=TargetConfig.from_transformers(data, path.parent.name),
+            target=target,
+            served_rope=True,
             final_norm=False,
             hidden_state_input=False,
             attention_bias=True,
             longspec_config=dict(data.get("longspec_config") or {}),
         )
 
+    def on(self, shape: TargetShape) -> GlideConfig:
+        """This draft on a target: with the target's rotary embedding, if it is to turn by that.
+
+        Raises:
+            ValueError: in one line, for a rotary embedding that is not known.
+        """
+        if not self.served_rope or shape.rope is None:
+            return self
+        rope = RotaryConfig.of(shape.rope, shape.head_dim)
+        return self.model_copy(update={"target": self.target.model_copy(update={"rope": rope})})
+
     def save(self, folder: Path) -> None:
         """Write ``config.json``, with :mod:`.speculators` metadata."""
         text = json.dumps({**self.model_dump(), **speculators_fields(self)}, indent=2) + "\n"
         (Path(folder) / "config.json").write_text(text)
-
-
-def _rotary(config: Mapping[str, Any]) -> RotaryConfig:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in SCALINGS:
-        allowed = ", ".join(SCALINGS)
-        raise ValueError(f"rope_type={kind!r} is not supported; allowed: {allowed}")
-    theta = rope.get("rope_theta", config.get("rope_theta", 10_000.0))
-    if missing := [key for key in SCALINGS[kind] if rope.get(key) is None]:
-        raise ValueError(f"rope_type={kind!r} without {missing[0]}; the target's config needs one")
-    return RotaryConfig(theta=theta, **{key: rope[key] for key in SCALINGS[kind]})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import kernels
+from ..rotary import Rotary
 from ..sharding import Shard
 from . import fused_triton as ops
-from . import rotary_triton as rotary
+from . import rotary_triton
 from .config import GlideConfig
-from .layer import Block, CrossAttend, GlideLayer, frequencies
+from .layer import Block, CrossAttend, GlideLayer
 from .rows import Rows
 from .window import SelfAttentionWindow
 from .window_triton import window_attention
@@ -36,11 +37,16 @@ class FusedGlide:
     """Whether rows come with a mask, or else with paths."""
 
     def __init__(
-        self, config: GlideConfig, layer: GlideLayer, embedding: Tensor, head: Tensor, shard: Shard
+        self,
+        config: GlideConfig,
+        layer: GlideLayer,
+        embedding: Tensor,
+        head: Tensor,
+        rotary: Rotary,
+        shard: Shard,
     ) -> None:
-        target = config.target
         self.config, self.embedding, self.head, self.shard = config, embedding, head, shard
-        self.frequencies = frequencies(target.rope, target.head_dim, embedding.device)
+        self.rotary = rotary
         self.blocks = [_Block(block, config, shard) for block in layer.blocks()]
         mixing = layer.hidden_proj
         self.hidden_proj: Tensor | None = None if mixing is None else mixing.weight
@@ -49,19 +55,28 @@ class FusedGlide:
 
     @classmethod
     def of(
-        cls, config: GlideConfig, layer: GlideLayer, embedding: Tensor, head: Tensor, shard: Shard
+        cls,
+        config: GlideConfig,
+        layer: GlideLayer,
+        embedding: Tensor,
+        head: Tensor,
+        rotary: Rotary,
+        shard: Shard,
     ) -> FusedGlide | None:
         """None where there is no GPU, or no Triton for it."""
         if not kernels.runs_on(embedding.device):
             return None
-        return cls(config, layer, embedding, head, shard)
+        return cls(config, layer, embedding, head, rotary, shard)
 
     def takes(self, rows: int, static: bool) -> bool:
         """It takes all."""
         return True
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return rotary.tables(self.frequencies, positions)
+        cos, sin = rotary_triton.tables(self.rotary.frequencies, positions)
+        if self.rotary.scale != 1.0:
+            return cos * self.rotary.scale, sin * self.rotary.scale
+        return cos, sin
 
     def fill(
         self, window: SelfAttentionWindow, slots: Tensor, tokens: Tensor, positions: Tensor
@@ -171,7 +186,7 @@ class _Block:
     def put(self, keys_values: Tensor, rows: Rows, ring: Tensor) -> None:
         """Write what :meth:`keys_values` gives."""
         assert rows.entries is not None
-        rotary.put(keys_values, ring, rows.cos, rows.sin, rows.slots, rows.entries)
+        rotary_triton.put(keys_values, ring, rows.cos, rows.sin, rows.slots, rows.entries)
 
     def _projected(self, h: Tensor, x: Tensor, new_keys: bool) -> tuple[Tensor, Tensor | None]:
         size = self.q_size
@@ -184,7 +199,7 @@ class _Block:
         return F.linear(x, self.qkv[part], None if self.bias is None else self.bias[part])
 
     def _turned(self, query: Tensor, rows: Rows) -> Tensor:
-        return rotary.turned(query, rows.cos, rows.sin, rows.tokens.shape[1])
+        return rotary_triton.turned(query, rows.cos, rows.sin, rows.tokens.shape[1])
 
     def _added(self, state: _State, summand: Tensor, norm: Tensor | None) -> _State:
         eps = self.config.target.rms_norm_eps

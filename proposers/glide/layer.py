@@ -17,7 +17,6 @@ always be recomputed from token ids.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -25,41 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..sharding import WHOLE, Collective
-from .config import GlideConfig, RotaryConfig
+from .config import GlideConfig
 
 SelfAttend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """From q ``[..., heads, d]``, the rows' own k and v ``[..., kv_heads, d]`` and the block, 0 or 1,
 whose they are, to q's shape."""
 CrossAttend = Callable[[Tensor], Tensor]
 """From q ``[..., heads, d]`` to ``[..., heads, d]``."""
-
-
-def rotary_tables(
-    rope: RotaryConfig, positions: Tensor, head_dim: int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, ``[*positions.shape, head_dim]`` (two equal halves, Llama's order)."""
-    return tables_of(frequencies(rope, head_dim, positions.device), positions, dtype)
-
-
-def tables_of(frequencies: Tensor, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """:func:`rotary_tables` of frequencies that are there already."""
-    angles = positions[..., None].float() * frequencies
-    doubled = torch.cat([angles, angles], dim=-1)
-    return doubled.cos().to(dtype), doubled.sin().to(dtype)
-
-
-def frequencies(rope: RotaryConfig, head_dim: int, device: torch.device) -> Tensor:
-    """``[head_dim / 2]`` radians a position; see :class:`RotaryConfig` for Llama 3.1's."""
-    exponents = torch.arange(0, head_dim, 2, device=device).float() / head_dim
-    plain = 1.0 / rope.theta**exponents
-    if rope.low_freq_factor is None:
-        return plain / rope.factor
-    assert rope.high_freq_factor is not None
-    assert rope.original_max_position_embeddings is not None
-    turns = rope.original_max_position_embeddings * plain / (2 * math.pi)
-    width = rope.high_freq_factor - rope.low_freq_factor
-    kept = ((turns - rope.low_freq_factor) / width).clamp(0, 1)
-    return plain * (kept + (1 - kept) / rope.factor)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

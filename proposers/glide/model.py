@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from ..base import TargetModel
 from ..packed import Linear, packed_linear
+from ..rotary import Rotary
 from ..sharding import Shard
 from .checkpoint import VOCABULARY
 from .config import GlideConfig
 from .fused import FusedGlide
-from .layer import CrossAttend, GlideLayer, SelfAttend, frequencies, tables_of
+from .layer import CrossAttend, GlideLayer, SelfAttend
 from .native import NativeGlide
 from .packed import pack
 from .sharded import likeliest, local_config, local_state
@@ -31,7 +32,7 @@ class GlideDraft:
         head: from ``[..., H]`` to ``[..., Vd]``: rows of the target's head, with the final norm's
             weight folded in. A draft vocabulary's are on every rank; others stay where they are.
         vocabulary: ``[Vd]`` target ids of the head's rows, or None for all of them.
-        frequencies: ``[head_dim / 2]`` of the rotary embedding.
+        rotary: the target's rotary embedding.
         choices: tokens that can be drafted, on whichever rank their rows are.
         quick: the same in few kernels, where there are some for this draft and device: on a GPU for
             all steps, on a CPU for few rows. What it does not take is done by the layer.
@@ -42,7 +43,7 @@ class GlideDraft:
     embedding: Tensor
     head: Linear
     vocabulary: Tensor | None
-    frequencies: Tensor
+    rotary: Rotary
     choices: int
     shard: Shard
     quick: NativeGlide | FusedGlide | None = None
@@ -56,7 +57,7 @@ class GlideDraft:
         Raises:
             ValueError: in one line, if the draft cannot be dealt out to the target's ranks.
         """
-        shard, embedding = target.shard, target.embedding
+        shard, embedding, config = target.shard, target.embedding, config.on(target.shape)
         local, weights = local_config(config, shard), local_state(config, state, shard)
         weights = {name: tensor.to(embedding.device) for name, tensor in weights.items()}
         vocabulary, head = _head(weights.pop(VOCABULARY, None), target)
@@ -68,15 +69,15 @@ class GlideDraft:
         if config.final_norm:
             head = (head.float() * target.final_norm.float()).to(head.dtype)
         layer = layer.eval().requires_grad_(False)
-        given = (layer, embedding, head, shard)
+        rotary = target.rotary or _rotary(config, target)
+        given = (layer, embedding, head, rotary, shard)
         quick = FusedGlide.of(local, *given) or NativeGlide.of(local, *given)
-        rotary = frequencies(config.target.rope, config.target.head_dim, embedding.device)
         parts = (pack(layer), embedding, packed_linear(head), vocabulary, rotary)
         choices = config.draft_vocab_size or target.shape.vocab_size
         return cls(local, *parts, choices, shard, quick)
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return tables_of(self.frequencies, positions, self.embedding.dtype)
+        return self.rotary.tables(positions, self.embedding.dtype)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """``[..., H]`` the embeddings of tokens ``[...]``."""
@@ -127,6 +128,11 @@ class GlideDraft:
         if self.config.final_norm:
             y = F.rms_norm(y, y.shape[-1:], eps=self.config.target.rms_norm_eps)
         return self.head(y)
+
+
+def _rotary(config: GlideConfig, target: TargetModel) -> Rotary:
+    positions = target.shape.max_position_embeddings
+    return Rotary(config.target.rope, target.shape.head_dim, target.embedding.device, positions)
 
 
 def _head(vocabulary: Tensor | None, target: TargetModel) -> tuple[Tensor | None, Tensor]:

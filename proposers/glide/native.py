@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from .. import native
+from ..rotary import Rotary
 from ..sharding import Shard
 from .config import GlideConfig
-from .layer import Attention, Block, CrossAttend, GlideLayer, frequencies, tables_of
+from .layer import Attention, Block, CrossAttend, GlideLayer
 from .rows import Rows
 from .window import SelfAttentionWindow
 
@@ -82,14 +83,15 @@ class NativeGlide:
         layer: GlideLayer,
         embedding: Tensor,
         head: Tensor,
+        rotary: Rotary,
     ) -> None:
+        self.rotary = rotary
         self.config, self.vocabulary_size = config, head.shape[0]
         self.dtype, name = embedding.dtype, native.DTYPES[embedding.dtype]
         self.functions = {f: getattr(library, f"glide_{f}_{name}") for f in _FUNCTIONS}
         self.kept: list[Tensor] = [embedding]
         """What the pointers point to."""
         target = config.target
-        self.frequencies = frequencies(target.rope, target.head_dim, embedding.device)
         heads, kv = target.num_attention_heads, target.num_key_value_heads
         blocks = (_Block * 2)(*(self._block(block) for block in layer.blocks()))
         fused = layer.hidden_proj
@@ -109,7 +111,13 @@ class NativeGlide:
 
     @classmethod
     def of(
-        cls, config: GlideConfig, layer: GlideLayer, embedding: Tensor, head: Tensor, shard: Shard
+        cls,
+        config: GlideConfig,
+        layer: GlideLayer,
+        embedding: Tensor,
+        head: Tensor,
+        rotary: Rotary,
+        shard: Shard,
     ) -> NativeGlide | None:
         """None where there is no kernel for this draft: several ranks, another device or dtype, odd
         sizes."""
@@ -122,14 +130,14 @@ class NativeGlide:
         if any(size % LANES for size in sizes) or not embedding.is_contiguous():
             return None
         library = native.library(SOURCE)
-        return cls(library, config, layer, embedding, head) if library else None
+        return cls(library, config, layer, embedding, head, rotary) if library else None
 
     def takes(self, rows: int, static: bool) -> bool:
         """Whether so many rows are few enough, of a step whose shapes are not to be fixed."""
         return rows <= self.most_rows and not static
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return tables_of(self.frequencies, positions, torch.float32)
+        return self.rotary.tables(positions, torch.float32)
 
     def fill(
         self, window: SelfAttentionWindow, slots: Tensor, tokens: Tensor, positions: Tensor

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..base import DraftContext, Proposer, TargetModel, TargetShape
 from ..growth import MAX_NODES, check_shape, grow
+from ..rotary import RotaryConfig
 from ..tree import DraftTrees, likeliest, prune
 from .checkpoint import check_glide, load_glide
 from .config import GlideConfig
@@ -71,18 +72,26 @@ class GlideProposer(Proposer):
         self.limit = nodes if self.max_nodes < self.most_grown else None
 
     def check_target(self, shape: TargetShape) -> None:
-        """Refuse a target whose sizes are not those the draft was trained for."""
+        """Refuse a target whose sizes or rotary embedding the draft was not trained for."""
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads"):
             self._agree(name, getattr(shape, name))
         self._agree("head_dim", shape.head_dim)
+        if shape.rope is None or self.config.served_rope:
+            return
+        served = RotaryConfig.of(shape.rope, shape.head_dim)
+        if differing := self.config.target.rope.differs(served):
+            raise self._misfit(*differing)
 
     def _agree(self, name: str, served: int) -> None:
         trained = getattr(self.config.target, name)
         if trained != served:
-            raise ValueError(
-                f"the draft {self.draft_dir} was trained for a target with {name}={trained},"
-                f" this one has {served}; serve {self.config.target.name} or train a draft"
-            )
+            raise self._misfit(name, trained, served)
+
+    def _misfit(self, name: str, trained: Any, served: Any) -> ValueError:
+        return ValueError(
+            f"the draft {self.draft_dir} was trained for a target with {name}={trained},"
+            f" this one has {served}; serve {self.config.target.name} or train a draft"
+        )
 
     def bind(self, target: TargetModel, requests: int = 1) -> None:
         """Load the weights beside the target's embedding and head, and make room for windows."""

@@ -12,7 +12,9 @@ MOST_HEADS = 16
 
 
 def tables(frequencies: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines ``[..., d]`` float32 at positions ``[...]``; see :func:`.layer.tables_of`.
+    """Cosines and sines ``[..., d]`` float32 at positions ``[...]``, not scaled.
+
+    As of :meth:`proposers.rotary.Rotary.tables`.
 
     Raises:
         ImportError: Triton is not installed, here and below.

@@ -60,13 +60,11 @@ def speculators_fields(config: Drafting) -> dict[str, Any]:
 
 def layer_config(config: Drafting) -> dict[str, Any]:
     """The draft's layers in the words of a Llama ``config.json``."""
-    rope = config.target.rope
-    scaling = rope.model_dump(exclude={"theta"}, exclude_defaults=True)
     return {
         "model_type": "llama",
         **config.target.model_dump(exclude={"name", "architectures", "rope"}),
         "num_hidden_layers": config.num_layers,
         "hidden_act": "silu",
         "attention_bias": config.attention_bias,
-        "rope_parameters": {"rope_type": rope.type, "rope_theta": rope.theta, **scaling},
+        "rope_parameters": config.target.rope.keys(),
     }

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..rotary import positions_of
 from .bridge import Bridge, load_bridge
 from .cache import StackCache
 from .config import HydraConfig
@@ -38,7 +39,7 @@ class HydraTransformer(nn.Module):
         self.heads = heads
         self.bridge: Bridge | None = None
         self.eos_ids = eos_ids(model)
-        self.max_positions: int = model.config.max_position_embeddings
+        self.max_positions: int = positions_of(model.config.to_dict()) or 0
         self._caches: list[StackCache] | None = None
         self._positions: tuple[Tensor, Tensor] | None = None
 

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from numbers import Real
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..base import TargetShape
-
-
-def check_positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r}: expected a whole number of 1 or more")
+from ..growth import is_whole
 
 
 def check_temperature(value: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not 0 <= value < float("inf"):
         raise ValueError(f"temperature={value!r}: expected 0 (greedy) or a positive number")
 
 
 def eos_ids(eos_id: int | Collection[int]) -> tuple[int, ...]:
     """One or several EOS ids as a tuple."""
-    if isinstance(eos_id, int) and not isinstance(eos_id, bool):
-        return (eos_id,)
+    if is_whole(eos_id):
+        return (int(cast(int, eos_id)),)
     if not isinstance(eos_id, Collection) or isinstance(eos_id, str | bytes) or not eos_id:
         raise ValueError(f"eos_id={eos_id!r}: expected a token id or a non-empty list of them")
-    if bad := [token for token in eos_id if isinstance(token, bool) or not isinstance(token, int)]:
+    if bad := [token for token in eos_id if not is_whole(token)]:
         raise ValueError(f"eos_id={eos_id!r}: {bad[0]!r} is not a token id")
-    return tuple(eos_id)
+    return tuple(int(token) for token in eos_id)
 
 
 def check_prompts(
@@ -44,7 +42,6 @@ def check_prompts(
         input_ids: ``[B, L]`` integers, right-padded.
         prompt_length: of all rows, or one per row.
     """
-    check_positive("max_gen_len", max_gen_len)
     if not isinstance(input_ids, Tensor) or input_ids.ndim != 2 or not input_ids.numel():
         shape = list(input_ids.shape) if isinstance(input_ids, Tensor) else type(input_ids).__name__
         raise ValueError(f"input_ids: expected a tensor [batch, tokens], got {shape}")
@@ -60,13 +57,15 @@ def check_prompts(
                 f"input_ids: row {row} holds token {int(wrong)};"
                 f" the vocabulary is 0 to {target.vocab_size - 1}"
             )
-    return lengths
+    return [int(length) for length in lengths]
 
 
 def _lengths(prompt_length: int | Sequence[int] | Tensor, batch: int) -> list[int]:
     if isinstance(prompt_length, Tensor):
         prompt_length = prompt_length.tolist()
-    lengths = [prompt_length] * batch if isinstance(prompt_length, int) else list(prompt_length)
+    if not isinstance(prompt_length, Iterable):
+        return [prompt_length] * batch
+    lengths = list(prompt_length)
     if len(lengths) != batch:
         raise ValueError(
             f"prompt_length has {len(lengths)} entries for {batch} rows; give one per row"
@@ -75,7 +74,7 @@ def _lengths(prompt_length: int | Sequence[int] | Tensor, batch: int) -> list[in
 
 
 def _check_length(row: int, length: int, width: int, max_new: int, target: TargetShape) -> None:
-    if isinstance(length, bool) or not isinstance(length, int) or not 1 <= length <= width:
+    if not is_whole(length) or not 1 <= length <= width:
         raise ValueError(
             f"prompt_length={length!r} of row {row}: expected 1 to {width}, the width of input_ids"
         )

@@ -90,6 +90,7 @@ class Decoding:
         self.target, self.proposer = target, proposer
         self.input_ids, self.prompt_lengths = input_ids, list(lengths)
         self.max_new, self.eos, self.temperature = max_new, eos, temperature
+        target.rotary.reach(max(lengths) + max_new)
         self.cache = target.new_cache(len(lengths), max(lengths) + max_new)
         self.texts = torch.zeros(len(lengths), max(lengths) + max_new, dtype=torch.int64)
         self.texts[:, : input_ids.shape[1]] = input_ids[:, : self.texts.shape[1]]

@@ -7,27 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from ..base import TargetShape
+from ..pretrained import load_causal_model
+from ..rotary import RotaryConfig, keys_of
 from .attention import NAME
-
-
-def read_config(target_path: str | Path) -> Any:
-    """transformers' configuration of the model at a path.
-
-    Raises:
-        ValueError: in one line, where there is none or it is unknown.
-    """
-    path = Path(target_path)
-    if not (path / "config.json").is_file():
-        raise ValueError(
-            f"target {path} has no config.json; give the folder of a transformers model"
-        )
-    try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"target {path}: {str(error).splitlines()[0]}") from None
 
 
 def check_config(config: Any, model_types: Sequence[str], owner: str) -> None:
@@ -51,33 +35,45 @@ def check_config(config: Any, model_types: Sequence[str], owner: str) -> None:
         )
 
 
+def device_of(name: torch.device | str | None) -> torch.device:
+    """A device; without a name the GPU if there is one.
+
+    Raises:
+        ValueError: in one line, for a name that is unknown.
+    """
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device={name!r} is unknown; give cpu, cuda or cuda:N") from None
+
+
 def load_target(
     target_path: str | Path, config: Any, device: torch.device, dtype: torch.dtype | None
 ) -> Any:
-    """The model in inference mode with our attention; no remote code, no pickles."""
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            Path(target_path),
-            config=config,
-            dtype=dtype or "auto",
-            attn_implementation=NAME,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"target {target_path} cannot be loaded: {reason}") from None
-    return model.to(device).eval().requires_grad_(False)
+    """The model in inference mode with our attention."""
+    return load_causal_model(target_path, dtype, NAME, config).to(device)
 
 
 def target_shape(config: Any) -> TargetShape:
-    """The sizes that a draft must agree with."""
+    """The sizes that a draft must agree with; positions are those that scaled ones reach.
+
+    Raises:
+        ValueError: in one line, for a rotary embedding that is not known.
+    """
     heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    rope = keys_of(config) or {}
+    try:
+        positions = RotaryConfig.of(rope, head_dim).limit(config.max_position_embeddings)
+    except ValueError as error:
+        where = getattr(config, "_name_or_path", "") or "the target"
+        raise ValueError(f"{where}: config.json: {error}") from None
     return TargetShape(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
         num_attention_heads=heads,
         num_key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        max_position_embeddings=config.max_position_embeddings,
+        head_dim=head_dim,
+        max_position_embeddings=positions,
+        rope=rope,
     )

@@ -12,11 +12,13 @@ from torch import Tensor
 from ..base import Proposer
 from ..glide.config import GlideConfig
 from ..glide.proposer import GlideProposer
-from ..growth import check_shape
+from ..growth import chain_of, check_positive, check_shape
+from ..hub import model_folder
+from ..pretrained import read_config
 from ..registry import load_proposer
-from .checks import check_positive, check_prompts, check_temperature, eos_ids
+from .checks import check_prompts, check_temperature, eos_ids
 from .decode import Decoded, Decoding
-from .loading import check_config, load_target, read_config, target_shape
+from .loading import check_config, device_of, load_target, target_shape
 from .target import OfflineTarget
 
 TREE_SHAPE = (4, 16, 16, 16, 16)
@@ -34,9 +36,9 @@ class GlideModel:
 
     Args:
         config: the target's transformers configuration, or None to read it from its folder.
-        target_path: folder of the target (safetensors).
-        glide_path: draft: a folder in our format or a published checkpoint's, or a
-            ``draft_model_weights.pth`` of LongSpec's training code.
+        target_path: folder of the target, or its name on the Hugging Face hub.
+        glide_path: draft: a folder in our format or a published checkpoint's, its name on the hub,
+            or a ``draft_model_weights.pth`` of LongSpec's training code; None for a target alone.
         device: default: the GPU if there is one.
         dtype: of target and draft; default: the target's own.
 
@@ -50,21 +52,29 @@ class GlideModel:
         self,
         config: Any,
         target_path: str | Path,
-        glide_path: str | Path,
+        glide_path: str | Path | None = None,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        config = read_config(target_path) if config is None else config
+        folder = model_folder(target_path)
+        config = read_config(folder) if config is None else config
         check_config(config, self.model_types, type(self).__name__)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.drafts = _Drafts(Path(glide_path), config)
-        self.target = OfflineTarget(load_target(target_path, config, device, dtype))
-        self.drafts.bind(self.target)
+        device = device_of(device)
+        self._drafts = None if glide_path is None else _Drafts(model_folder(glide_path), config)
+        self.target = OfflineTarget(load_target(folder, config, device, dtype))
+        if self._drafts is not None:
+            self._drafts.bind(self.target)
 
     @property
     def device(self) -> torch.device:
         return self.target.device
+
+    @property
+    def drafts(self) -> _Drafts:
+        if self._drafts is None:
+            raise ValueError("there is no draft; give its folder as glide_path, or decode vanilla")
+        return self._drafts
 
     def vanilla_generate(
         self,
@@ -106,8 +116,7 @@ class GlideModel:
 
         Arguments, result and errors as :meth:`tree_spec_generate`.
         """
-        check_positive("gamma", gamma)
-        chain = self.tree_proposer([1] * gamma)
+        chain = self.tree_proposer(chain_of(gamma))
         args = (input_ids, prompt_length, max_gen_len, eos_id, temperature)
         return _reference_tuple(self.decode(chain, *args))
 
@@ -149,6 +158,7 @@ class GlideModel:
         temperature: float = 0.0,
     ) -> Decoded:
         """Generate with any bound proposer, or with none; tells more than the three methods."""
+        max_gen_len = check_positive("max_gen_len", max_gen_len)
         lengths = check_prompts(input_ids, prompt_length, max_gen_len, self.target.shape)
         check_temperature(temperature)
         eos = eos_ids(eos_id)
@@ -210,7 +220,7 @@ CLASSES = (LlamaGlide, Qwen2Glide, Qwen3Glide, MistralGlide, Olmo2Glide)
 
 def load_glide_model(
     target_path: str | Path,
-    glide_path: str | Path,
+    glide_path: str | Path | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> GlideModel:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..attention import key_bias, prefix_attention
 from ..base import TargetModel
 from ..packed import pack_linears
+from ..pretrained import settle_rotary
 from ..tree import DraftTrees, ancestor_mask, row_positions
 from .attention import Pass
 from .cache import KVCache
@@ -37,11 +38,13 @@ class OfflineTarget:
 
     Attributes:
         weight_bytes: of all weights, which a forward has to read.
+        rotary: its rotary embedding.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.shape = target_shape(model.config)
+        self.rotary = settle_rotary(model)
         self.embedding: Tensor = model.get_input_embeddings().weight
         self.head_weight: Tensor = model.get_output_embeddings().weight
         self.weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -55,7 +58,11 @@ class OfflineTarget:
     def borrowed(self) -> TargetModel:
         """What a draft model borrows."""
         return TargetModel(
-            self.shape, self.embedding, self.head_weight, self.model.base_model.norm.weight
+            self.shape,
+            self.embedding,
+            self.head_weight,
+            self.model.base_model.norm.weight,
+            rotary=self.rotary,
         )
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:

@@ -13,7 +13,11 @@ from typing import Any, ClassVar, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..hub import model_folder
+
 SHARED = ("target", "name", "data")
+MODELS = ("target", "draft", "init")
+"""Keys that take a folder, or a name on the Hugging Face hub."""
 
 
 class Section(BaseModel):
@@ -22,7 +26,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     section: ClassVar[str]
 
-    target: Path = Field(description="directory of the target model")
+    target: Path = Field(description="directory of the target model, or its name on the hub")
     name: str = Field(default="", description="name of the target (default: its directory's name)")
     data: Path | None = Field(
         default=None, description="folder of all that is made (default: data/NAME)"
@@ -45,9 +49,18 @@ class Section(BaseModel):
         """
         data = _of_file(recipe, cls.section) if recipe is not None else {}
         try:
-            return cls.model_validate({**data, **options})
+            return cls.model_validate(_located({**data, **options}))
         except ValidationError as error:
             raise ValueError(_one_line(error, list(cls.model_fields))) from None
+
+
+def _located(given: dict[str, Any]) -> dict[str, Any]:
+    """Names on the hub made folders; a target's stays its name."""
+    named = {key: given[key] for key in MODELS if isinstance(given.get(key), str | Path)}
+    found: dict[str, Any] = {key: model_folder(path) for key, path in named.items()}
+    if "target" in found and found["target"] != Path(named["target"]).expanduser():
+        found["name"] = given.get("name") or Path(named["target"]).name
+    return {**given, **found}
 
 
 def _of_file(path: Path, section: str) -> dict[str, Any]:

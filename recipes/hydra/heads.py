@@ -28,11 +28,10 @@ from rich.table import Table
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
-from transformers.utils.logging import disable_progress_bar
 
 from proposers.hydra import HydraConfig, HydraTransformer
 from proposers.hydra.weights import layer_name
+from proposers.pretrained import load_causal_model
 
 from .data import States, read_answers, split, trained_and_held_out
 from .training import Plan, fit_bridge, measure, train_head
@@ -81,8 +80,7 @@ class Run:
         self.held = trained_and_held_out(answers)[1]
         self.answers = answers
         self.settings = _settings(args, target)
-        disable_progress_bar()  # transformers' own, of loading weights
-        model = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32).to(args.device)
+        model = load_causal_model(target, torch.float32).to(args.device)
         self.hydra = HydraTransformer.from_target(model, self.config, "target")
         _claim(self.folder, self.settings)
         self.first_layer = model.config.num_hidden_layers - args.depth

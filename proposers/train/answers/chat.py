@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...rotary import positions_of
+
 PROBE = "\0"
 
 
@@ -29,7 +31,7 @@ class Chat:
         self.templated = bool(getattr(self.tokenizer, "chat_template", None))
         config, generation = (_json(folder / f"{n}.json") for n in ("config", "generation_config"))
         self.stop = _stop_ids(generation, config, self.tokenizer.eos_token_id)
-        self.limit: int | None = config.get("max_position_embeddings")
+        self.limit: int | None = positions_of(config)
         self.user_turn = self._user_turn() if self.templated else None
 
     def prompt_ids(self, text: str) -> list[int]:
@@ -91,13 +93,9 @@ def identity(folder: Path, name: str, model: str) -> dict[str, str]:
 def _tokenizer(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json; --target is a folder of a model")
-    from transformers import AutoTokenizer  # late: takes seconds, and `--help` should not
+    from ...pretrained import read_tokenizer  # late: takes seconds, and `--help` should not
 
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{folder}: no tokenizer ({reason}); add the target's") from None
+    return read_tokenizer(folder)
 
 
 def _json(path: Path) -> dict[str, Any]:

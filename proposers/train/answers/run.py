@@ -4,26 +4,29 @@
     python -m proposers.train answers --target MODEL
 
 Prompts come from the shipped generator and, for a share, from the target itself; or from JSONL
-files. Any OpenAI-compatible server of the target answers them. Each answer is appended to
+files. Any OpenAI-compatible server of the target answers them, or, with `--server offline`, our own
+engine in this process. Each answer is appended to
 DATA/answers/answers.jsonl at once: stop the command whenever you like, the same one goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING
 
 from ..command import run_command
 from ..prompts.overlap import held_out_ngrams
 from .filters import Gate
-from .settings import AnswersSettings
+from .settings import OFFLINE, AnswersSettings
 from .source import Prompt, composed, given
 from .store import Journal
 
 if TYPE_CHECKING:
     from .chat import Chat
-    from .client import Server
+    from .work import Model
 
 
 def main(argv: list[str]) -> int:
@@ -44,20 +47,28 @@ async def _work(settings: AnswersSettings) -> None:
     chat = Chat(settings.target)
     if prompts or not chat.templated:  # without a template no user's turn can be asked for
         settings = settings.model_copy(update={"self_written": 0.0})
-    found = await Server.find(settings.server, settings.api_key, settings.model, chat)
+    until = time.monotonic() + 60 * (settings.minutes or math.inf)
+    found: Model
+    if settings.server == OFFLINE:
+        from .engine import Engine
+
+        found = Engine.load(settings.target, chat, settings.device, until)
+    else:
+        found = await Server.find(settings.server, settings.api_key, settings.model, chat)
     async with aclosing(found) as server:
         name = identity(settings.target, settings.target_name, server.model)
         with closing(Journal(settings.place(settings.out, "answers"), name, gate.seen)) as journal:
-            await _fill(settings, chat, server, journal, gate, prompts)
+            await _fill(settings, chat, server, journal, gate, prompts, until)
 
 
 async def _fill(
     settings: AnswersSettings,
     chat: Chat,
-    server: Server,
+    server: Model,
     journal: Journal,
     gate: Gate,
     prompts: list[Prompt],
+    until: float,
 ) -> None:
     """Answer what the journal lacks; with ``prompts`` only those, else composed ones."""
     from .show import Display, print_sums
@@ -75,14 +86,13 @@ async def _fill(
     source_of = iter(todo) if prompts else composed(settings.seed, settings.categories, journal.ids)
     with Display(journal, part) as display:
         display.console.print(_plan(settings, server, journal, prompts), soft_wrap=True)
-        answering = Answering(settings, chat, server, journal, gate, source_of, display.update)
+        given = (settings, chat, server, journal, gate, source_of, display.update, until)
+        answering = Answering(*given)
         await answering.run()
     print_sums(journal, gate.refused)
 
 
-def _plan(
-    settings: AnswersSettings, server: Server, journal: Journal, prompts: list[Prompt]
-) -> str:
+def _plan(settings: AnswersSettings, server: Model, journal: Journal, prompts: list[Prompt]) -> str:
     """What the run will do, in a line; another if the server keeps its tokens to itself."""
     what = (
         f"{len(prompts):,} prompts of {', '.join(map(str, settings.prompts))}"

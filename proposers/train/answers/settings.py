@@ -14,6 +14,10 @@ from ..recipe import Section
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+OFFLINE = "offline"
+"""In place of a server's address."""
+
+
 class AnswersSettings(Section):
     """Options of the command, and the ``answers:`` section of a recipe."""
 
@@ -21,7 +25,8 @@ class AnswersSettings(Section):
 
     server: str = Field(
         default="http://127.0.0.1:8000/v1",
-        description="OpenAI-compatible server that runs the target, such as vLLM or SGLang",
+        description="OpenAI-compatible server that runs the target, such as vLLM or SGLang; or"
+        " offline: our own batched engine, in this process",
     )
     model: str = Field(
         default="", description="its name for the target (default: the first that it lists)"
@@ -42,6 +47,12 @@ class AnswersSettings(Section):
     )
     tokens: int = Field(
         default=10_000_000, ge=1, description="stop at so many tokens, prompts and answers"
+    )
+    minutes: float | None = Field(
+        default=None, gt=0, description="stop after so many minutes as well (default: no limit)"
+    )
+    device: str = Field(
+        default="auto", description="of the offline engine: auto (cuda if there), cpu, cuda:1, ..."
     )
     streams: int = Field(default=128, ge=1, description="requests in flight")
     self_written: Share = Field(

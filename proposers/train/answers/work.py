@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import random
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from ..prompts.overlap import words
 from .chat import Chat
-from .client import Completion, Server
+from .client import Completion
 from .filters import Gate
 from .loops import loop_start
 from .settings import AnswersSettings
@@ -22,23 +25,47 @@ OWN = "self"
 PATIENCE = 5000  # refused prompts in a row, after which there seem to be no new ones
 
 
+class Model(Protocol):
+    """What answers: a server, or the offline engine.
+
+    Attributes:
+        model: its name.
+        limit: most tokens of prompt and answer.
+        returns_ids: whether it tells the tokens it wrote.
+    """
+
+    model: str
+    limit: int
+    returns_ids: bool
+
+    async def complete(self, prompt: Sequence[int], room: int, temperature: float) -> Completion:
+        """At most ``room`` tokens after the prompt."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let it go."""
+        ...
+
+
 class Answering:
     """Fills a journal with as many requests at a time as the settings say.
 
     Args:
         prompts: not answered yet; the run ends with them, or at ``settings.tokens``.
         show: called after each answer.
+        until: time (``time.monotonic``) after which nothing more is asked.
     """
 
     def __init__(
         self,
         settings: AnswersSettings,
         chat: Chat,
-        server: Server,
+        server: Model,
         journal: Journal,
         gate: Gate,
         prompts: Iterator[Prompt],
         show: Callable[[], None],
+        until: float = math.inf,
     ) -> None:
         self.settings = settings
         self.chat = chat
@@ -46,13 +73,17 @@ class Answering:
         self.journal = journal
         self.gate = gate
         self.prompts = prompts
-        self.show = show
+        self.show, self.until = show, until
         self.own = journal.sequences[OWN]
         self.others = journal.sequences.total() - self.own
 
     @property
     def enough(self) -> bool:
         return self.journal.tokens.total() >= self.settings.tokens
+
+    @property
+    def _over(self) -> bool:
+        return self.enough or time.monotonic() > self.until
 
     async def run(self) -> None:
         """Until there are enough tokens or no more prompts; what is in flight then is dropped.
@@ -72,7 +103,7 @@ class Answering:
             await asyncio.gather(*streams, return_exceptions=True)
 
     async def _stream(self) -> None:
-        while not self.enough and (prompt := await self._next()) is not None:
+        while not self._over and (prompt := await self._next()) is not None:
             await self._answer(prompt)
 
     async def _next(self) -> Prompt | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...glide.checkpoint import FILES, PREFIX, load_glide, save_glide, write_weights
 from ...glide.config import GlideConfig
+from ...rotary import RotaryConfig
 from ..command import run_command
 from ..target import TargetWeights
 from .layout import check_publishable, published_config, published_state, read_target
@@ -42,7 +43,7 @@ def export(settings: ExportSettings) -> None:
     assumed = None if target is None else GlideConfig.published(target.config, source)
     config, state = load_glide(source, dtype=None, assumed=assumed)
     if settings.layout == "ours":
-        save_glide(out, _named(config, settings), state)
+        save_glide(out, _named(_settled(config), settings), state)
     else:
         check_publishable(config)
         _publish(out, settings.layout, config, published_state(config, state, target), target)
@@ -69,6 +70,13 @@ def _check_out(source: Path, out: Path, layout: str) -> None:
     others = [name for name in FILES if name != WEIGHTS[layout] and (out / name).exists()]
     if others:  # whoever opens the folder would read those
         raise ValueError(f"out={out} holds {others[0]} already; choose another --out")
+
+
+def _settled(config: GlideConfig) -> GlideConfig:
+    """What a published ``config.json`` tells of a rotary embedding becomes the draft's own; where
+    it tells nothing, it stays the served target's."""
+    told = config.target.rope != RotaryConfig()
+    return config.model_copy(update={"served_rope": config.served_rope and not told})
 
 
 def _named(config: GlideConfig, settings: ExportSettings) -> GlideConfig:

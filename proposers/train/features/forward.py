@@ -74,18 +74,11 @@ class Target:
     @classmethod
     def load(cls, folder: Path, device: torch.device, dtype: torch.dtype, chunk: int) -> Target:
         """From a directory in the layout of Hugging Face."""
-        from transformers import AutoModelForCausalLM  # seconds to import
-        from transformers.utils import logging
+        from ...pretrained import load_causal_model, settle_rotary  # seconds to import
 
-        logging.disable_progress_bar()
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"target={folder} cannot be loaded: {reason}") from None
-        return cls(model.to(device).eval().requires_grad_(False), device, chunk)
+        model = load_causal_model(folder, dtype).to(device)
+        settle_rotary(model)
+        return cls(model, device, chunk)
 
     @torch.inference_mode()
     def rows(self, batch: list[Sequence], plain: bool = False) -> list[dict[str, Tensor]]:

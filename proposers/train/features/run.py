@@ -74,7 +74,7 @@ def _limits(options: FeaturesSettings, config: TargetConfig) -> Limits:
     Raises:
         ValueError: in one line, for an option above it.
     """
-    longest = config.max_position_embeddings
+    longest = config.positions
     for name, most in (
         ("top", config.vocab_size),
         ("max_len", longest),

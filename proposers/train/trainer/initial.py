@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...base import TargetShape
 from ...glide.checkpoint import VOCABULARY, load_glide
 from ...glide.config import GlideConfig
 from ...glide.layer import Block, GlideLayer
@@ -98,14 +97,16 @@ def _from_draft(
 ) -> tuple[GlideConfig, GlideLayer, Tensor | None]:
     found, state = load_glide(draft)
     shape = weights.shape(settings.target_name)
-    for name in (*TargetShape.__dataclass_fields__, "intermediate_size"):
-        ours, theirs = getattr(shape, name), getattr(found.target, name)
-        if ours != theirs and name != "max_position_embeddings":
+    sizes = {**shape.sizes(), "intermediate_size": shape.intermediate_size, "rope": shape.rope}
+    for name, ours in sizes.items():
+        theirs = getattr(found.target, name)
+        own = name == "rope" and found.served_rope
+        if ours != theirs and name != "max_position_embeddings" and not own:
             raise ValueError(
                 f"init={draft} was trained for a target with {name}={theirs}, this one has {ours};"
                 " choose a draft of this target, or none"
             )
-    changed = {"target": shape, "max_lag": len(settings.lag_weights)}
+    changed = {"target": shape, "served_rope": False, "max_lag": len(settings.lag_weights)}
     config = serving(found.model_copy(update=changed), settings)
     vocabulary = state.pop(VOCABULARY, None)
     layer = GlideLayer(config)

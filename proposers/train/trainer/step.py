@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ...base import TargetModel
 from ...glide.config import GlideConfig
-from ...glide.layer import GlideLayer, rotary_tables
+from ...glide.layer import GlideLayer
+from ...rotary import rotary_tables
 from . import lags
 from .attention import PackedAttention
 from .batches import Batch

@@ -166,12 +166,12 @@ def test_without_a_compiler_or_with_odd_sizes_there_is_none(
 ) -> None:
     proposer = bound(one_draft, True, [3], torch.float32)
     parts = (proposer.config, proposer.model.layer, proposer.model.embedding)
-    head = proposer.model.embedding
+    head, rotary = proposer.model.embedding, proposer.model.rotary
     odd = TARGET.model_copy(update={"head_dim": 8})
     other = parts[0].model_copy(update={"target": odd})
-    assert NativeGlide.of(other, *parts[1:], head, WHOLE) is None
-    assert NativeGlide.of(*parts[:2], head.half(), head.half(), WHOLE) is None
-    assert NativeGlide.of(*parts, head, Shard(0, 2)) is None
+    assert NativeGlide.of(other, *parts[1:], head, rotary, WHOLE) is None
+    assert NativeGlide.of(*parts[:2], head.half(), head.half(), rotary, WHOLE) is None
+    assert NativeGlide.of(*parts, head, rotary, Shard(0, 2)) is None
     native.library.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("PATH", "")

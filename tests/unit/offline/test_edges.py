@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from proposers import LlamaGlide
 from proposers.prompt_lookup import PromptLookupProposer
 
 from .conftest import ModelMaker
 from .oracle import Oracle, everything_accepted, joined
-from .tiny import ragged_prompts
+from .tiny import ragged_prompts, tiny_target
 
 WIDE = [16, 32, 32]
 
@@ -154,3 +157,45 @@ def test_any_bound_proposer(make_model: ModelMaker) -> None:
     decoded = model.decode(lookup, ids, lengths, 60, eos_id=99)
     assert torch.equal(decoded.output_ids, model.vanilla_generate(ids, lengths, 60, eos_id=99)[0])
     assert decoded.acceptance_length > 1  # what a random model says repeats itself
+
+
+def test_a_target_alone(tmp_path: Path) -> None:
+    tiny_target(tmp_path)
+    ids, lengths = ragged_prompts(2, seed=1)
+    model = LlamaGlide(None, tmp_path, None, device="cpu")
+    free = model.vanilla_generate(ids, lengths, 12, eos_id=99)[0]
+    found = model.decode(model.bind(PromptLookupProposer(None, {})), ids, lengths, 12, eos_id=99)
+    assert torch.equal(found.output_ids, free)
+    for call in (model.tree_spec_generate, model.spec_generate):
+        with pytest.raises(ValueError, match="there is no draft; give its folder as glide_path"):
+            call(ids, lengths)
+
+
+def test_numpy_numbers_are_numbers(make_model: ModelMaker) -> None:
+    model = make_model()
+    ids, lengths = ragged_prompts(2, seed=1)
+    chain = model.spec_generate(ids, lengths, 2, 9, 63)
+    of = [np.int64(2), np.int32(9), np.uint8(63)]
+    assert torch.equal(model.spec_generate(ids, np.array(lengths), *of)[0], chain[0])
+    assert torch.equal(model.spec_generate(ids, lengths, of[0], of[1], np.array([63]))[0], chain[0])
+    tree = model.tree_spec_generate(ids[:1], np.int64(lengths[0]), np.array([2, 2]), np.int64(9))
+    assert tree[0].shape == (1, 9)
+    heat = model.tree_spec_generate(ids, lengths, (np.int64(2),), 9, temperature=np.float32(0.5))
+    assert heat[0].shape == (2, 9)
+    with pytest.raises(ValueError, match="max_gen_len=np"):
+        model.vanilla_generate(ids, lengths, np.float64(9))
+
+
+@pytest.mark.parametrize("gamma", [1, 3])
+def test_one_new_token(make_model: ModelMaker, gamma: int) -> None:
+    """It is the prefill's: no step, nothing accepted."""
+    model = make_model()
+    ids, lengths = ragged_prompts(3, seed=2)
+    free, steps, _ = model.vanilla_generate(ids, lengths, 1)
+    assert steps == 0
+    for found in (
+        model.spec_generate(ids, lengths, gamma, 1),
+        model.tree_spec_generate(ids, lengths, [2] * gamma, 1),
+    ):
+        assert torch.equal(found[0], free)
+        assert found[1:3] == (0, 0)

@@ -38,6 +38,7 @@ TARGET = {
     "vocab_size": 60,
     "max_position_embeddings": 512,
     "rms_norm_eps": 1e-6,
+    "rope_theta": 1000.0,
     "hidden_act": "silu",
     "head_dim": 8,
     "torch_dtype": "float32",
@@ -51,13 +52,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A target, a draft for it, and drafts that cannot work."""
     root = tmp_path_factory.mktemp("refusals")
     names = ("target", "draft", "empty", "broken", "other_vocab", "other_heads", "no_weights")
+    names += ("other_rope",)
     found = {name: root / name for name in names}
     for folder in found.values():
         folder.mkdir()
     (found["target"] / "config.json").write_text(json.dumps(TARGET))
     (found["broken"] / "config.json").write_text("{")
     tiny_draft(found["draft"])
-    for name, key, value in (("other_vocab", "vocab_size", 61), ("other_heads", "head_dim", 16)):
+    for name, key, value in (
+        ("other_vocab", "vocab_size", 61),
+        ("other_heads", "head_dim", 16),
+        ("other_rope", "rope", {"theta": 1000.0, "factor": 4.0}),
+    ):
         shutil.copytree(found["draft"], found[name], dirs_exist_ok=True)
         data = json.loads((found[name] / "config.json").read_text())
         data["target"][key] = value
@@ -114,6 +120,7 @@ SPECS = [
     ({"model": "draft", "proposer": "json:JSONDecoder"}, {}, "lacks propose, bind"),
     ({"proposer": "prompt_lookup", "max_ngram": 0}, {}, "expected 1 <= min_ngram <= max_ngram"),
     ({"model": "other_vocab"}, {}, "target with vocab_size=61, this one has 60; serve tiny"),
+    ({"model": "other_rope"}, {}, "rope_type=linear, this one has default; serve tiny"),
     ({"model": "other_heads"}, {}, r"self_attn.q_proj.weight has shape .*config.json asks for"),
     ({"model": "draft"}, {"async_scheduling": True}, "--async-scheduling does not work"),
     ({"model": "draft"}, {"enable_lora": True}, "--enable-lora does not work"),

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from proposers.glide.checkpoint import VOCABULARY, load_glide
-from proposers.glide.layer import rotary_tables, rotate
+from proposers.glide.layer import rotate
+from proposers.rotary import rotary_tables
 from proposers.train.__main__ import main
 from proposers.train.trainer.attention import attend
 from proposers.train.trainer.batches import Batch, Piece, pack

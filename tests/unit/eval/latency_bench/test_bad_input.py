@@ -42,6 +42,13 @@ FLAGS = [
     ),
     ("--poe-draft-head 5", "--poe-draft-head 5: 5 heads are there; give 0 to 4, or random"),
     ("--poe-draft-head x", "--poe-draft-head x: expected a head or random"),
+    (
+        "--target nobody/nothing",
+        "--target: nobody/nothing is neither a folder here nor in the hub's cache, and the hub"
+        " cannot be reached (offline, or no network); give a folder, or fill the cache",
+    ),
+    ("--rows glide_tree --tree-shape 100,29", "--tree-shape 100,29: 129 nodes; give at most 128"),
+    ("--rows glide_chain --chain-gamma 129", "--chain-gamma 129: give at most 128"),
     ("--rows base", f"--rows base: expected some of {', '.join(ROWS)}"),
     (
         "--rows glide_tree",

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 import proposers
 from eval import aime, long_bench
-from eval.long_bench import model as loading
 
 from .fake import POSITIONS, FakeModel, FakeTokenizer
 
@@ -25,6 +25,7 @@ def place(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir()
     config = {"model_type": "llama", "max_position_embeddings": POSITIONS}
     (tmp_path / "target" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "target" / "tokenizer.json").write_text("{}")
     (tmp_path / "target" / "generation_config.json").write_text('{"eos_token_id": [3, 2]}')
     return tmp_path
 
@@ -42,7 +43,7 @@ def use_tokenizer(monkeypatch: pytest.MonkeyPatch, tokenizer: FakeTokenizer) -> 
     def load(folder: Path, **how: Any) -> FakeTokenizer:
         return tokenizer
 
-    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", load)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", load)
 
 
 def _command(main: Callable[[list[str]], int], place: Path) -> Command:

@@ -135,3 +135,15 @@ def test_where_the_log_is(place: Path, fake: FakeModel, monkeypatch: pytest.Monk
     assert (place / "other" / "output_aime.txt").is_file()
     assert aime.main([*line, "--overwrite", "--log", "mine.txt"]) == 0
     assert (place / "mine.txt").is_file()
+
+
+@pytest.mark.parametrize("answer", ["abc", "", "3.5", "\\frac12"])
+def test_answers_that_are_no_numbers(
+    solve: Command, place: Path, capsys: pytest.CaptureFixture[str], answer: object
+) -> None:
+    good = {"id": 1, "problem": "What?", "answer": 33.0}
+    path = jsonl(place / "text.jsonl", good, {"id": 2, "problem": "Why?", "answer": answer})
+    assert solve("--data-path", str(path)) == 2
+    told = f"{path}:2: answer {str(answer)!r} is no whole number, as AIME's are\n"
+    assert capsys.readouterr().err == f"aime: error: {told}"
+    assert problems.load(str(jsonl(path, good))).samples[0].reference == "33"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ OPTIONS = [
     (
         "--method vanilla --temperature 0.5",
         "--temperature 0.5: vanilla is greedy; give 0, or --method seq",
+    ),
+    (
+        "--method seq --gamma 129",
+        "--gamma: gamma=129: at most 128 tokens may be drafted a step",
+    ),
+    (
+        "--tree-shape [128,2]",
+        "--tree-shape: tree_shape=[128, 2]: 130 nodes; at most 128 are allowed, shrink the levels",
+    ),
+    (
+        "--model nobody/nothing",
+        "--model: nobody/nothing is neither a folder here nor in the hub's cache, and the hub"
+        " cannot be reached (offline, or no network); give a folder, or fill the cache",
     ),
     ("--test-length 4", "--test-length 4: gov_report has 3 samples; give 1 to 3"),
     (
@@ -124,6 +138,48 @@ def test_the_line_is_named(bench: Command, place: Path, capsys: pytest.CaptureFi
     path = jsonl(place / "bad.jsonl", document(1, context="a\u2028b"), row)
     assert bench("--data-path", str(path)) == 2
     assert refused(capsys) == f"{path}:2: no key input; it has context, answers, _id"
+
+
+def test_rows_of_another_task_and_ids_that_come_twice(
+    bench: Command, place: Path, fake: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = jsonl(
+        place / "rows.jsonl", document(1, dataset="gov_report"), document(2, dataset="lcc")
+    )
+    assert bench("--data-path", str(path)) == 2
+    assert refused(capsys) == (
+        f"{path}:2: dataset lcc, the task is gov_report; give --task lcc, or its own file"
+    )
+    path = jsonl(place / "rows.jsonl", document(1), document(2), document(1))
+    assert bench("--data-path", str(path)) == 2
+    assert refused(capsys) == f"{path}:3: id id1 as in line 1; ids must be unique"
+    path = jsonl(place / "rows.jsonl", document(1, dataset="gov_report_e"), document(2))
+    assert bench("--data-path", str(path)) == 0
+
+
+def test_a_target_without_a_tokenizer(
+    bench: Command, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "target" / "tokenizer.json").unlink()
+    assert bench("--method", "vanilla") == 2
+    assert refused(capsys).endswith("tokenizer.model, vocab.json, vocab.txt: add the target's")
+
+
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        ({"rope_type": "odd"}, "rope_type='odd' is not supported; allowed: default, linear"),
+        ({"rope_type": "yarn", "factor": "x"}, "rope factor='x': "),
+    ],
+)
+def test_a_rotary_embedding_that_is_not_known(
+    bench: Command, place: Path, capsys: pytest.CaptureFixture[str], rope: object, message: str
+) -> None:
+    config = {"model_type": "llama", "hidden_size": 48, "num_attention_heads": 4}
+    config |= {"max_position_embeddings": 512, "rope_parameters": rope}
+    (place / "target" / "config.json").write_text(json.dumps(config))
+    assert bench("--method", "vanilla") == 2
+    assert message in refused(capsys)
 
 
 def test_what_the_engine_refuses(

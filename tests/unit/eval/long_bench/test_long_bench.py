@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from eval import long_bench
 from eval.long_bench.tasks import TASKS
 from eval.records.requests import sha256
 
@@ -180,3 +183,31 @@ def test_help_is_fast_and_documents_name_its_options(module: str) -> None:
     assert lines
     for word in " ".join(lines).split():
         assert not word.startswith("--") or word in done.stdout
+
+
+def test_vanilla_needs_no_draft_and_stands_beside_the_others(
+    place: Path, fake: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--model", f"{place}/target", "--device", "cpu", "--output-dir", f"{place}/out"]
+    assert long_bench.main([*line, "--method", "tree"]) == 2
+    told = "--draft: missing, but --method tree needs one; give it, or --method vanilla\n"
+    assert capsys.readouterr().err == f"long_bench: error: {told}"
+    assert long_bench.main([*line, "--method", "vanilla"]) == 0
+    assert long_bench.main([*line, "--draft", f"{place}/draft"]) == 0
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert {arm["name"] for arm in results["arms"]} == {"vanilla", "tree"}
+
+
+def test_an_answer_of_one_token_has_no_speed(
+    bench: Command, place: Path, fake: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes with the prefill: nothing is decoded, so there is no tok/s."""
+
+    def one(ids: torch.Tensor, length: int, **how: Any) -> Any:
+        return torch.tensor([[97]]), 0, 0, 3e-5, torch.zeros(1, 1)
+
+    monkeypatch.setattr(fake, "tree_spec_generate", one)
+    assert bench("--max-gen-len", "1") == 0
+    for record in records(place / "out" / "gov_report_tree.jsonl"):
+        assert (record.completion_tokens, record.seconds) == (1, 0.0)
+        assert record.tokens_per_second is record.acceptance_length is None

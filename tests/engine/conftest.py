@@ -16,6 +16,8 @@ WHOLE = {"follow_load": False}  # trees of one size, whatever this machine's ste
 # What continuous integration has time for; the published figures are of 24 prompts and 128 tokens.
 COUNT = int(os.environ.get("LONGSPEC_PROMPTS", 8))
 TOKENS = int(os.environ.get("LONGSPEC_TOKENS", 48))
+RULED = int(os.environ.get("LONGSPEC_RULED", 2))  # prompts of each rule that a request may bring
+RULED_TOKENS = 24 if RULED == 2 else 48
 collect_ignore = [] if os.environ.get("LONGSPEC_DATA_PARALLEL") else ["test_data_parallel.py"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import TOKENS
+from .conftest import RULED, RULED_TOKENS, TOKENS
 from .serving import Client, Completion, Plain, accepted, tokens
 
 pytestmark = pytest.mark.engine
@@ -92,15 +92,16 @@ RULES = [name for name in FEATURES if name not in ("none", "logprobs", "choice")
 def mixed(
     plain: Plain, trees: Client, prompts: list[str]
 ) -> dict[str, tuple[list[Completion], list[Completion]]]:
-    """Each feature's answers to two prompts, stock and with trees; all features in one batch."""
-    jobs = [(prompt, feature) for feature in FEATURES for prompt in prompts[:2]]
+    """Each feature's answers to some prompts, stock and with trees; all features in one batch."""
+    jobs = [(prompt, feature) for feature in FEATURES for prompt in prompts[:RULED]]
 
     def answer(client: Client, job: tuple[str, str]) -> Completion:
-        return client.complete(job[0], **{"max_tokens": 24, "temperature": 0, **FEATURES[job[1]]})
+        asked = {"max_tokens": RULED_TOKENS, "temperature": 0, **FEATURES[job[1]]}
+        return client.complete(job[0], **asked)
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         left, right = (list(pool.map(partial(answer, c), jobs)) for c in (plain[0], trees))
-    at = {feature: slice(2 * i, 2 * i + 2) for i, feature in enumerate(FEATURES)}
+    at = {name: slice(RULED * i, RULED * (i + 1)) for i, name in enumerate(FEATURES)}
     return {feature: (left[rows], right[rows]) for feature, rows in at.items()}
 
 
@@ -120,8 +121,8 @@ def test_requests_with_rules_of_their_own_are_drafted(
     trees: Client, prompts: list[str], feature: str
 ) -> None:
     before = accepted(trees)
-    asked = {"max_tokens": 24, "temperature": 0, **FEATURES[feature]}
-    found = trees.complete_all(prompts[:2], 2, **asked)
+    asked = {"max_tokens": RULED_TOKENS, "temperature": 0, **FEATURES[feature]}
+    found = trees.complete_all(prompts[:RULED], RULED, **asked)
     generated = sum(len(completion.tokens) for completion in found)
     share = (accepted(trees) - before) / generated
     print(f"{feature}: AL effective {1 / (1 - share):.2f} over {generated} tokens")

@@ -11,6 +11,7 @@ import dill
 import pytest
 
 from ..breaking import FACTS
+from ..conftest import RULED, RULED_TOKENS
 from .conftest import TOKENS
 from .processor import NoEcho
 from .serving import Answer, Client, acceptance_length, tokens
@@ -81,15 +82,15 @@ RULES = [name for name in FEATURES if name not in ("none", "logprobs", "choice",
 def mixed(
     plain: Client, trees: Client, prompts: list[str]
 ) -> dict[str, tuple[list[Answer], list[Answer]]]:
-    """Each feature's answers to two prompts, stock and with trees; all features in one batch."""
-    jobs = [(prompt, feature) for feature in FEATURES for prompt in prompts[:2]]
+    """Each feature's answers to some prompts, stock and with trees; all features in one batch."""
+    jobs = [(prompt, feature) for feature in FEATURES for prompt in prompts[:RULED]]
 
     def answer(client: Client, job: tuple[str, str]) -> Answer:
-        return client.generate(job[0], 24, **FEATURES[job[1]])
+        return client.generate(job[0], RULED_TOKENS, **FEATURES[job[1]])
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         left, right = (list(pool.map(partial(answer, c), jobs)) for c in (plain, trees))
-    at = {feature: slice(2 * i, 2 * i + 2) for i, feature in enumerate(FEATURES)}
+    at = {name: slice(RULED * i, RULED * (i + 1)) for i, name in enumerate(FEATURES)}
     return {feature: (left[rows], right[rows]) for feature, rows in at.items()}
 
 

@@ -39,6 +39,7 @@ from eval.speed_bench.client import Driver
 CONCURRENCY = (2, 16, 64, 4, 32, 8, 48, 6)
 LENGTHS = (1, 24, 8, 16)
 SAMPLE_TOKENS = 32
+CACHE_GIB = "1"  # of KV: its pages count once they are written, and so all should be soon
 WARM = 0.2  # of all windows, before memory has to be flat
 
 
@@ -79,6 +80,7 @@ class Soak:
         arm, port = Arm(name, config), server.choose_port(None)
         log = self.args.output_dir / "logs" / f"{name}.log"
         line, env = server.command(options, arm, port), server.environment(options, arm)
+        env["VLLM_CPU_KVCACHE_SPACE"] = CACHE_GIB
         with server.running(line, env, log, port, 900, lambda text: None) as found:
             yield found
 

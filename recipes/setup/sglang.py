@@ -13,7 +13,7 @@ from pathlib import Path
 from .runner import Runner
 
 SGLANG_VERSION = "0.5.23"
-SGLANG_GPU = "sglang>=0.5.23,<0.6"
+SGLANG_GPU = "sglang>=0.5.22,<0.6"
 TORCHVISION_VERSION = "0.28.0"  # the one that was made for the engine step's torch
 REQUIREMENTS = Path(__file__).resolve().parent / "sglang-cpu.txt"
 HOOK = Path(__file__).resolve().parent / "torchvision_hook.py"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 import torch
 
 from recipes.setup import environment, sglang
@@ -99,4 +100,4 @@ def test_hook_without_torchvision(site_packages: Path) -> None:
 def test_versions_agree() -> None:
     """The range for a GPU is the project's own, and the CPU's version lies in it."""
     assert f'"{sglang.SGLANG_GPU}"' in (environment.ROOT / "pyproject.toml").read_text()
-    assert sglang.SGLANG_VERSION in sglang.SGLANG_GPU
+    assert sglang.SGLANG_VERSION in Requirement(sglang.SGLANG_GPU).specifier

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 import torch
+from packaging.requirements import Requirement
 
 from recipes.setup import environment, sglang
 from recipes.setup.console import Progress

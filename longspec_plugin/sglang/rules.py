@@ -87,6 +87,7 @@ class Penalties:
         self.at = {row: place for place, row in enumerate(rows)}
         self.frequency, self.presence = column("frequency_penalty"), column("presence_penalty")
         self.repetition, self.least = column("repetition_penalty"), column("min_new_tokens")
+        self.scaled = any(p.repetition_penalty != 1 for p in params)
         vocab = batch.sampling_info.vocab_size
         texts = answers(batch, rows, history)
         self.lengths = torch.tensor([[float(len(text))] for text in texts], device=device)
@@ -106,11 +107,11 @@ class Penalties:
         seen = self.counts > 0
         added = -self.frequency * self.counts - self.presence * seen
         added.masked_fill_(self.ends & (self.lengths < self.least), float("-inf"))
-        factors = torch.where(seen, self.repetition, 1.0)
         size = (len(info.temperatures), self.counts.shape[1])
         info.acc_additive_penalties = added.new_zeros(size).index_copy_(0, self.rows, added)
         info.acc_scaling_penalties = None
-        if bool((self.repetition != 1).any()):
+        if self.scaled:
+            factors = torch.where(seen, self.repetition, 1.0)
             info.acc_scaling_penalties = added.new_ones(size).index_copy_(0, self.rows, factors)
 
     def restore(self) -> None:
@@ -132,7 +133,7 @@ class Grammars:
                 self.advanced[row] += 1
 
     def apply(self, info: Any) -> None:
-        info.update_regex_vocab_mask()
+        """Masks are made of the matchers for every draw."""
 
     def restore(self) -> None:
         for row, count in self.advanced.items():

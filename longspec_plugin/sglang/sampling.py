@@ -82,6 +82,7 @@ class _Draws:
         output = LogitsProcessorOutput(next_token_logits=self.logits[self.requests, rows])
         for rule in self.rules:
             rule.apply(info)
+        info.update_regex_vocab_mask()
         info.apply_logits_bias(output.next_token_logits)  # penalties, grammar mask, logit bias
         info.grammar_mask = None
         tokens: Tensor = self.runner.sampler(

@@ -9,6 +9,7 @@ as long as it lives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,6 +104,9 @@ class DraftContext:
             captured in a graph. Shapes then depend on options alone.
         limited: budgets follow the load: they may be smaller than trees at any time, not only where
             a text ends.
+        least: the log-probability under which a path is not worth a row of the target's forward at
+            this load. Trees are cut to it in any case if it is told; static steps tell none.
+        cheap: the load allows no forward of a draft model, only what is found without one.
     """
 
     slots: Tensor
@@ -116,6 +120,8 @@ class DraftContext:
     budgets: Tensor
     static: bool = False
     limited: bool = False
+    least: float = float("-inf")
+    cheap: bool = False
 
     def roots(self) -> Tensor:
         """``[B]`` int64 the roots' tokens."""
@@ -158,6 +164,8 @@ class Proposer:
         max_depth: the most levels of such a tree.
         host: :meth:`propose` reads the device (:class:`HostProposer`), so it is never captured, and
             the host waits for it.
+        cheaper: :meth:`propose` heeds ``context.cheap``: it has something to offer without a draft
+            model's forward.
         sharded: :meth:`bind` heeds ``target.shard``, and all ranks propose the same trees. (What a
             host's processes propose need not be the same: the first one's counts.)
     """
@@ -165,6 +173,7 @@ class Proposer:
     max_nodes: int
     max_depth: int
     host = False
+    cheaper = False
     sharded = False
 
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
@@ -204,7 +213,8 @@ class Proposer:
 class HostProposer(Proposer):
     """The base of proposers that draft in Python: a method :meth:`draft` is all that they need.
 
-    Token ids are read from the device at every step, which an engine on a GPU has to wait for.
+    Token ids are read from the device at every step, which an engine on a GPU has to wait for. As
+    no probability is told, each node is held for less likely than those before it.
     """
 
     host = True
@@ -230,5 +240,6 @@ class HostProposer(Proposer):
             self.draft(line[:length], budget) if budget > 0 else ([], [])
             for line, length, budget in zip(lines, lengths, budgets, strict=True)
         ]
-        trees = from_parents([tokens for tokens, _ in drafts], [above for _, above in drafts])
+        scores = [[-math.log(place + 2) for place in range(len(nodes))] for nodes, _ in drafts]
+        trees = from_parents([nodes for nodes, _ in drafts], [above for _, above in drafts], scores)
         return trees.to(context.slots.device)

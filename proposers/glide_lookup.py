@@ -14,6 +14,7 @@ GLIDE alone 2.07, 8 nodes of each 2.61, competing at one half a token 2.71, at `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class GlideLookupProposer(Proposer):
     """
 
     sharded = True
+    cheaper = True
 
     def __init__(self, draft_dir: Path | None, options: Mapping[str, Any]) -> None:
         chosen = {**DEFAULTS, **options}
@@ -57,6 +59,8 @@ class GlideLookupProposer(Proposer):
                 f"tree_shape and lookup_shape have {self.max_nodes} nodes together;"
                 f" at most {MAX_NODES} are allowed, shrink one or say how many as nodes"
             )
+        self._missed: dict[int, int] = {}
+        """By slot, the last tokens that the draft has not seen, as steps were cheap; 0: none."""
 
     def check_target(self, shape: TargetShape) -> None:
         self.glide.check_target(shape)
@@ -68,17 +72,48 @@ class GlideLookupProposer(Proposer):
         return self.glide.held()
 
     def start(self, context: DraftContext) -> None:
-        self.glide.start(context)
         self.lookup.start(context)
+        if context.cheap:
+            self._missed.update(dict.fromkeys(context.slots.tolist(), 0))
+            return
+        self.glide.start(context)
+        for slot in context.slots.tolist() if self._missed else ():
+            self._missed.pop(slot, None)
 
     def propose(self, context: DraftContext) -> DraftTrees:
         found = self.lookup.look_up(context)
+        if context.cheap:
+            return self._found(found, context)
+        context = self._caught_up(context)
         if not context.static and not bool(found.sizes.any()):
             return self.glide.propose(context)
         grown, (trusted, real) = self.glide.grown(context), self._trusted(found)
-        both = join(grown, trusted, self.glide.worthy(grown), real).raised()
+        both = join(grown, trusted, self.glide.worthy(grown, context), real).raised()
         budgets = context.budgets.clamp(max=self.max_nodes)
-        return prune(both, budgets, width=self.max_nodes if context.static else None)
+        return prune(both, budgets, context.least, self.max_nodes if context.static else None)
+
+    def _found(self, found: Continuations, context: DraftContext) -> DraftTrees:
+        """Lookups alone; the draft will catch up."""
+        for slot, new in zip(context.slots.tolist(), context.num_new.tolist(), strict=True):
+            if self._missed.get(slot) != 0:
+                self._missed[slot] = self._missed.get(slot, 0) + new
+        trees, real = self._trusted(found)
+        likely = replace(trees, log_probs=trees.log_probs.masked_fill(~real, float("-inf")))
+        budgets = context.budgets.clamp(max=self.max_nodes)
+        return prune(likely, budgets, context.least, self.max_nodes if context.static else None)
+
+    def _caught_up(self, context: DraftContext) -> DraftContext:
+        """Requests that the draft never saw start; of others it is told all that it missed."""
+        if not self._missed:
+            return context
+        slots = context.slots.tolist()
+        missed = [self._missed.pop(slot, None) for slot in slots]
+        if fresh := [row for row, count in enumerate(missed) if count == 0]:
+            self.glide.start(context.part(fresh))
+        counts = [
+            new + (count or 0) for new, count in zip(context.num_new.tolist(), missed, strict=True)
+        ]
+        return replace(context, most_new=max(context.most_new, *counts))
 
     def _trusted(self, found: Continuations) -> tuple[DraftTrees, Tensor]:
         """As :func:`laid_out`, with the scores of this module's docstring."""

@@ -77,6 +77,7 @@ class PromptLookupProposer(Proposer):
         level = torch.arange(1, self.max_depth + 1, device=context.lengths.device)
         scores = (level * math.log(TOKEN_PROBABILITY)).expand(len(context.slots), -1)
         trees, keep = laid_out(self.look_up(context), scores)
+        keep = keep & (trees.log_probs >= context.least)
         first = torch.cumsum(keep, dim=1) <= context.budgets.clamp(max=self.max_nodes)[:, None]
         width = min(self.max_nodes, trees.max_nodes) if context.static else None
         return select(trees, keep & first, width)

@@ -125,11 +125,11 @@ class GlideProposer(Proposer):
 
     @torch.inference_mode()
     def propose(self, context: DraftContext) -> DraftTrees:
-        trees = self.grown(context)
+        trees, least = self.grown(context), self._least(context)
         budgets = context.budgets.clamp(max=self.max_nodes)
-        if self.whole and self._all_fit(context, budgets):
+        if self.whole and context.least == -math.inf and self._all_fit(context, budgets):
             return trees
-        return prune(trees, budgets, self.min_log_prob, self.max_nodes if context.static else None)
+        return prune(trees, budgets, least, self.max_nodes if context.static else None)
 
     def _all_fit(self, context: DraftContext, budgets: Tensor) -> bool:
         if context.static:
@@ -138,8 +138,11 @@ class GlideProposer(Proposer):
 
     @property
     def whole(self) -> bool:
-        """All that is grown is kept, but for smaller budgets."""
+        """All that is grown is kept, but for smaller budgets and greater demands."""
         return self.min_log_prob == -math.inf and self.limit is None
+
+    def _least(self, context: DraftContext) -> float:
+        return max(self.min_log_prob, context.least)
 
     @torch.inference_mode()
     def grown(self, context: DraftContext) -> DraftTrees:
@@ -151,13 +154,13 @@ class GlideProposer(Proposer):
         if not context.static:
             room = int(context.budgets.max())
             most = min(most or room, room) if room < self.max_nodes else most
-        return grow(
-            context.roots(), self.shape, step, self.min_log_prob, most, static=context.static
-        )
+        least = self._least(context)
+        return grow(context.roots(), self.shape, step, least, most, static=context.static)
 
-    def worthy(self, trees: DraftTrees) -> Tensor:
-        """``[B, N]`` bool: the nodes of :meth:`grown` that :meth:`propose` would give."""
+    def worthy(self, trees: DraftTrees, context: DraftContext) -> Tensor:
+        """``[B, N]`` bool: the nodes of :meth:`grown` that :meth:`propose` would give, were there
+        room for all."""
+        least = self._least(context)
         if self.limit is None:
-            return trees.log_probs >= self.min_log_prob
-        budgets = torch.full_like(trees.sizes, self.limit)
-        return likeliest(trees, budgets, self.min_log_prob)
+            return trees.log_probs >= least
+        return likeliest(trees, torch.full_like(trees.sizes, self.limit), least)

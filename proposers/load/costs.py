@@ -86,14 +86,15 @@ class Curve:
 
 
 class Costs:
-    """Of target steps by their rows, and of drafting by the nodes asked for, at one pace.
+    """Of target steps by their rows, and of each way of drafting by its rows, at one pace.
 
     A machine that others use is slower at times, whatever it does. The pace follows that, so that
     what was measured last does not look dear beside what was measured before.
     """
 
     def __init__(self) -> None:
-        self.plain, self.trees, self.drafts = Curve(), Curve(), Curve()
+        self.plain, self.trees = Curve(), Curve()
+        self.drafts: dict[int, Curve] = {}
         self.step = 0
         self.pace = 1.0
 
@@ -102,16 +103,21 @@ class Costs:
         ``requests`` where it had trees."""
         self._note(self.trees if rows > requests else self.plain, rows, seconds)
 
-    def note_drafts(self, nodes: float, seconds: float) -> None:
-        """Drafting trees of so many nodes together."""
-        self._note(self.drafts, nodes, seconds)
+    def note_drafts(self, way: int, rows: float, seconds: float) -> None:
+        """Drafting in this way."""
+        self._note(self.drafts.setdefault(way, Curve()), rows, seconds)
 
     def _note(self, curve: Curve, size: float, seconds: float) -> None:
         off = curve.note(size, seconds / self.pace, self.step)
         self.pace *= off**PACE_RATE
 
-    def seconds(self, rows: float, nodes: float) -> float:
-        """Of a step and its drafting, at an even pace; without trees where ``nodes`` is 0."""
-        if nodes:
-            return self.trees.seconds(rows) + self.drafts.seconds(nodes)
-        return self.plain.seconds(rows) or self.trees.seconds(rows)
+    def seconds(self, requests: float, rows: float, way: int, drafted: float) -> float:
+        """Of a step with trees, no less than without, and the drafting of ``drafted`` rows; at an
+        even pace."""
+        drafts = self.drafts.get(way)
+        step = max(self.trees.seconds(rows), self.plain.seconds(requests))
+        return step + (drafts.seconds(drafted) if drafts else 0.0)
+
+    def plain_seconds(self, requests: float) -> float:
+        """Of a step without trees."""
+        return self.plain.seconds(requests) or self.trees.seconds(requests)

@@ -1,108 +1,151 @@
-"""How many nodes a tree should have, chosen by what steps cost and what trees yield.
+"""What is drafted next, chosen by what steps cost and what drafts yield.
 
-Of ``B`` requests ``D`` are drafted. With trees of ``n`` nodes a step yields ``B + D y(n)`` tokens,
-``y`` being those accepted of a tree. It costs a forward of ``B + D s(n)`` rows, ``s`` being the
-nodes that are there, and the drafting. Chosen is the ``n`` of most tokens a second, 0 among them.
-(Lengths of drafts by goodput: SmartSpec, arXiv 2406.14066. Here nodes of trees are chosen, and
-costs are learnt.)
+Of ``B`` requests ``D`` are drafted. With trees whose paths have a probability of ``p`` or more a
+step yields ``B + D a(p)`` tokens, ``a`` being those accepted of a tree. It costs a forward of
+``B + D n(p)`` rows, ``n`` being the tree's nodes, and the drafting. Chosen are the ``p`` and the
+:class:`Effort` of most tokens a second. So rows go to the requests whose drafts are likeliest to
+hold, and a request whose draft doubts itself has none. (Lengths of drafts by goodput: SmartSpec,
+arXiv 2406.14066. Here nodes of trees are chosen, over all requests, and costs are learnt.)
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import NamedTuple
+
 from .costs import Costs
-from .yields import Verified, Yields
+from .yields import EDGES, Verified, Yields
 
 GAIN = 1.03
-"""How much better another size must look before it is chosen, and any tree than none."""
+"""How much better another effort must look before it is chosen; none need only be better."""
 HOLD = 4
-"""Steps that any other size is kept for, at least. (The first drafts after a pause cost more than
+"""Steps that any other choice is kept for, at least. (The first drafts after a pause cost more than
 those that follow, and are not measured.)"""
 PRICE = 0.01
-"""What trying other sizes may cost, as a share of all steps; the less one loses, the sooner it is
-tried, but not before ``REST`` steps. Drafting that catches up with a pause is taken for a step."""
+"""What trying others may cost, as a share of all steps; the less one loses, the sooner it is tried,
+but not before ``REST`` steps. A draft model that catches up with a pause is taken for a step."""
 REST = 32
 LONGING = 0.1
-"""By how much of its rate a size is more wanted after each probe that was not of it."""
-STEPS = (12, 16, 24, 32, 48, 64, 96)
+"""By how much of its rate a choice is more wanted after each trial that was not of it."""
 
 
-def candidates(max_nodes: int) -> list[int]:
-    """The sizes that are weighed: all small ones, then some, and the greatest."""
-    return [n for n in (*range(9), *STEPS) if n < max_nodes] + [max_nodes]
+class Effort(IntEnum):
+    """What is done to have drafts."""
+
+    NONE = 0
+    CHEAP = 1
+    """What is found without a draft model's forward."""
+    WHOLE = 2
+
+
+class Choice(NamedTuple):
+    """Attributes:
+    least: no path is less likely than ``LEASTS[least]``.
+    """
+
+    effort: Effort
+    least: int
+
+
+NOTHING = Choice(Effort.NONE, 0)
+ALL = len(EDGES) - 1
 
 
 class LoadFollower:
-    """Chooses the nodes of the next trees; is told times, and has no clock.
+    """Chooses the next drafts; is told times, and has no clock.
 
     It begins with whole trees. What was never tried is thought cheap, and so is tried once it could
-    pay; what was not tried for long is probed for a few steps, so that no choice is for ever.
+    pay; what was not tried for long is tried for a few steps, so that no choice is for ever.
+
+    Args:
+        cheaper: the proposer tells ``CHEAP`` from ``WHOLE``.
+        most: nodes that a tree may have.
     """
 
-    def __init__(self, max_nodes: int) -> None:
-        self.sizes = candidates(max_nodes)
-        self.costs, self.yields = Costs(), Yields(max_nodes)
-        self.chosen = max_nodes
-        self._holding, self._held, self._since = max_nodes, HOLD, 0
-        self._waited = dict.fromkeys(self.sizes, 0)
+    def __init__(self, cheaper: bool, most: int) -> None:
+        efforts = (Effort.CHEAP, Effort.WHOLE) if cheaper else (Effort.WHOLE,)
+        self.most = most
+        self.costs = Costs()
+        self.yields = {effort: Yields() for effort in efforts}
+        self.chosen = Choice(Effort.WHOLE, ALL)
+        self._holding, self._held, self._since = self.chosen, HOLD, 0
+        self._waited = dict.fromkeys((Effort.NONE, *efforts), 0)
 
-    def rate(self, nodes: int, requests: int, drafted: int) -> float:
+    def rate(self, choice: Choice, requests: int, drafted: int) -> float:
         """Tokens a second of a step of ``requests``, of which ``drafted`` have trees; at a pace
-        that is the same for all ``nodes``."""
-        tree = self.yields.nodes(nodes)
-        seconds = self.costs.seconds(requests + drafted * tree, drafted * nodes)
-        return (requests + drafted * self.yields.accepted(nodes)) / max(seconds, 1e-9)
+        that is the same for all choices."""
+        effort, least = choice
+        if not effort:
+            return requests / max(self.costs.plain_seconds(requests), 1e-9)
+        nodes = min(self.yields[effort].nodes(least), self.most)
+        rows = drafted * (1 + nodes)
+        seconds = self.costs.seconds(requests, requests + drafted * nodes, effort, rows)
+        return (requests + drafted * self.yields[effort].accepted(least)) / max(seconds, 1e-9)
 
-    def choose(self, requests: int, drafted: int, most: int) -> int:
-        """The nodes of each of the next trees.
+    def choose(self, requests: int, drafted: int) -> Choice:
+        """What is drafted next.
 
         Args:
             requests: how many are in the batch.
             drafted: how many of them may have a tree.
-            most: no tree may have more.
         """
         self.costs.step += 1
         if not drafted:
-            return 0
+            return NOTHING
         if self._held:
             self._held -= 1
-            return min(self._holding, most)
-        rates = {n: self.rate(n, requests, drafted) for n in self.sizes if n <= most}
-        rates[0] *= GAIN
-        best = max(rates, key=lambda n: rates[n])
-        if rates[best] > GAIN * rates.get(self.chosen, 0.0):
+            return self._holding
+        bests = self._bests(requests, drafted)
+        rates = dict(bests.values())
+        best = max(rates, key=lambda choice: rates[choice])
+        here, rate = bests[self.chosen.effort]
+        if best.effort != here.effort and rates[best] > (GAIN if best.effort else 1.0) * rate:
             self.chosen = best
             return self._hold(best)
+        self.chosen = here
         self._since += 1
-        other, loss = self._other(rates)
+        other = self._other(rates)
+        late = other.effort is Effort.WHOLE and here.effort is not Effort.WHOLE
+        loss = HOLD * (rate / max(rates[other], 1e-9) - 1) + late
         if self._since > max(REST, loss / PRICE):
-            self._waited = {n: waited + 1 for n, waited in self._waited.items()}
-            return self._hold(other)
+            self._waited = {effort: waited + 1 for effort, waited in self._waited.items()}
+            return self._hold(other if other != here else Choice(here.effort, ALL))
         return self.chosen
 
-    def _hold(self, nodes: int) -> int:
-        """Keep to a size for the next steps, for one measurement is none."""
-        self._holding, self._held, self._since = nodes, HOLD - 1, 0
-        self._waited[nodes] = 0
-        return nodes
+    def _bests(self, requests: int, drafted: int) -> dict[Effort, tuple[Choice, float]]:
+        """The best choice of each effort, and its rate; the likelier paths of two as good."""
+        bests = {Effort.NONE: (NOTHING, self.rate(NOTHING, requests, drafted))}
+        for effort in self.yields:
+            choices = [Choice(effort, least) for least in range(len(EDGES))]
+            rates = [self.rate(choice, requests, drafted) for choice in choices]
+            best = max(range(len(rates)), key=lambda least: rates[least])
+            bests[effort] = choices[best], rates[best]
+        return bests
 
-    def _other(self, rates: dict[int, float]) -> tuple[int, float]:
-        """Another size to try, one that looks good or was not tried for long, and what that would
-        cost, in steps of the chosen size."""
-        wanted = {n: rate * (1 + LONGING * self._waited[n]) for n, rate in rates.items()}
-        wanted[self.chosen] = 0.0
-        other = max(wanted, key=lambda n: wanted[n])
-        longer = rates[self.chosen] / max(rates[other], 1e-9) - 1
-        return other, HOLD * longer + (self.chosen == 0)
+    def _hold(self, choice: Choice) -> Choice:
+        """Keep to it for the next steps, for one measurement is none."""
+        self._holding, self._held, self._since = choice, HOLD - 1, 0
+        self._waited[choice.effort] = 0
+        return choice
+
+    def _other(self, rates: dict[Choice, float]) -> Choice:
+        """What to try: another effort that looks good or was not tried for long, or with the same
+        effort whole trees, as what is under the least likelihood is not seen."""
+        wanted = {c: rate * (1 + LONGING * self._waited[c.effort]) for c, rate in rates.items()}
+        if not self.chosen.effort:
+            del wanted[self.chosen]
+        return max(wanted, key=lambda choice: wanted[choice])
 
     def stepped(self, requests: int, rows: int, seconds: float) -> None:
         """A step without prefill took so long, drafting apart."""
         self.costs.note_step(requests, rows, seconds)
 
-    def drafted(self, nodes: int, seconds: float) -> None:
-        """Drafting trees of at most ``nodes`` together took so long."""
-        if nodes:
-            self.costs.note_drafts(nodes, seconds)
+    def drafted(self, effort: Effort, rows: int, seconds: float) -> None:
+        """Drafting took so long; ``rows`` are the requests and the nodes that they were given."""
+        if rows:
+            self.costs.note_drafts(effort, rows, seconds)
 
-    def verified(self, verified: Verified) -> None:
-        """What became of a step's trees."""
-        self.yields.note(verified)
+    def verified(self, choice: Choice, verified: Verified) -> None:
+        """What became of a step's trees, as chosen."""
+        if choice.effort:
+            self.yields[choice.effort].note(verified, choice.least)

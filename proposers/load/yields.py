@@ -1,20 +1,27 @@
-"""What trees yield: how often the node of each rank is there, and on the accepted path."""
+"""What trees yield: how many nodes of each likelihood there are, and how many are accepted."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+import numpy as np
 from torch import Tensor
 
-from ..tree import DraftTrees, ranks
+from ..tree import DraftTrees
 
+EDGES = (0.92, 0.85, 0.77, 0.69, 0.63, 0.55, 0.47, 0.39, 0.31, 0.26, 0.21, 0.16, 0.11, 0.06, 0.0)
+"""Path probabilities that nodes are told apart by. None is a fraction of small numbers, as lookups
+give them, so that no rounding decides."""
+LEASTS = tuple(math.log(edge) if edge else -math.inf for edge in EDGES)
 MEMORY = 400.0
 """Trees that are remembered: texts change, and what 400 trees yield is known to some hundredths."""
 DOUBT = 8.0
-"""Trees' worth of belief in ``FIRST`` before any tree was seen."""
-FIRST = 0.5
-"""What is believed of the likeliest node, and ``FIRST / (r + 1)`` of rank ``r``."""
+"""Trees' worth of belief before any was seen: ``FIRST`` nodes of each likelihood in a tree, which
+hold as often as they say."""
+FIRST = 0.3
 
 
 @dataclass(frozen=True)
@@ -22,55 +29,68 @@ class Verified:
     """What became of a step's trees.
 
     Attributes:
-        budgets: ``[B]`` the most nodes that each tree might have.
-        sizes: ``[B]`` how many it had.
-        accepted: ranks of all accepted nodes, of all trees in one list; 0 is the likeliest.
+        trees: how many there were, those without a node included.
+        nodes: log-probabilities of all nodes, of all trees in one list.
+        accepted: those of the nodes on the accepted paths.
     """
 
-    budgets: Sequence[int]
-    sizes: Sequence[int]
-    accepted: Sequence[int]
+    trees: int
+    nodes: Sequence[float]
+    accepted: Sequence[float]
 
     @classmethod
-    def of(cls, trees: DraftTrees, rows: Tensor, budgets: Sequence[int]) -> Verified:
-        """From a walk's ``rows`` (``[B, D + 1]``, see :class:`proposers.acceptance.Walk`)."""
+    def of(cls, trees: DraftTrees, rows: Tensor, count: int) -> Verified:
+        """From a walk's ``rows`` (``[B, D + 1]``, see :class:`proposers.acceptance.Walk`).
+
+        Args:
+            count: how many of the batch's requests were drafted.
+        """
         path = rows[:, 1:]
         if not trees.max_nodes or not path.shape[1]:
-            return cls(budgets, trees.sizes.tolist(), [])
-        place = ranks(trees).gather(1, (path - 1).clamp(min=0))
-        return cls(budgets, trees.sizes.tolist(), place[path > 0].tolist())
+            return cls(count, [], [])
+        scores = trees.log_probs.gather(1, (path - 1).clamp(min=0))
+        return cls(count, trees.log_probs[trees.valid()].tolist(), scores[path > 0].tolist())
 
 
 class Yields:
-    """Means by rank. As pruned trees are nested, those of the first ``n`` ranks tell what a tree
-    of ``n`` nodes yields, and how many nodes it has: proposers may give less than they are asked.
-    """
+    """Means by likelihood. Those at least as likely as ``LEASTS[i]`` tell what trees yield whose
+    paths are all as likely, as nobody is likelier than a node above it."""
 
-    def __init__(self, max_nodes: int) -> None:
-        self._asked = [DOUBT] * max_nodes
-        self._there = [DOUBT] * max_nodes
-        self._accepted = [DOUBT * FIRST / (rank + 1) for rank in range(max_nodes)]
+    def __init__(self) -> None:
+        self._trees = np.full(len(EDGES), DOUBT)
+        self._nodes = np.full(len(EDGES), DOUBT * FIRST)
+        middles = (np.array((1.0, *EDGES[:-1])) + EDGES) / 2
+        self._accepted = self._nodes * middles
+        self._sum()
 
-    def note(self, verified: Verified) -> None:
-        """Take in what became of a step's trees."""
-        most = max(verified.budgets, default=0)
-        asked, there, accepted = ([0] * most for _ in range(3))
-        for budget, size in zip(verified.budgets, verified.sizes, strict=True):
-            for rank in range(budget):
-                asked[rank] += 1
-                there[rank] += rank < size
-        for rank in verified.accepted:
-            accepted[rank] += 1
-        for rank in range(most):
-            kept = min(1.0, MEMORY / (self._asked[rank] + asked[rank]))
-            self._asked[rank] = kept * (self._asked[rank] + asked[rank])
-            self._there[rank] = kept * (self._there[rank] + there[rank])
-            self._accepted[rank] = kept * (self._accepted[rank] + accepted[rank])
+    def note(self, verified: Verified, least: int) -> None:
+        """Take in what became of a step's trees, which had no path under ``LEASTS[least]``."""
+        seen = slice(0, least + 1)
+        kept = np.minimum(1.0, MEMORY / (self._trees[seen] + verified.trees))
+        for sums, new in (
+            (self._trees, verified.trees),
+            (self._nodes, _counts(verified.nodes)[seen]),
+            (self._accepted, _counts(verified.accepted)[seen]),
+        ):
+            sums[seen] = kept * (sums[seen] + new)
+        self._sum()
 
-    def nodes(self, budget: int) -> float:
-        """Nodes of a tree that is asked for ``budget``."""
-        return sum(self._there[r] / self._asked[r] for r in range(budget))
+    def _sum(self) -> None:
+        self._totals = [
+            list(accumulate((part / self._trees).tolist()))
+            for part in (self._nodes, self._accepted)
+        ]
 
-    def accepted(self, budget: int) -> float:
+    def nodes(self, least: int) -> float:
+        """Nodes of a tree that has no path under ``LEASTS[least]``."""
+        return self._totals[0][least]
+
+    def accepted(self, least: int) -> float:
         """Tokens of such a tree that are accepted."""
-        return sum(self._accepted[r] / self._asked[r] for r in range(budget))
+        return self._totals[1][least]
+
+
+def _counts(scores: Sequence[float]) -> np.ndarray:
+    """How many are of each likelihood."""
+    places = np.searchsorted(-np.array(LEASTS), -np.asarray(scores, dtype=np.float64))
+    return np.bincount(places, minlength=len(EDGES))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from proposers.base import DraftContext, TargetKV
-from proposers.tree import DraftTrees, in_chains
+from proposers.tree import DraftTrees, in_chains, prune
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
@@ -28,7 +28,7 @@ class TreeDrafter:
         options = LongSpecOptions.from_json(vllm_config.additional_config["longspec"])
         self.proposer = options.build()
         self.max_tokens = vllm_config.scheduler_config.max_num_batched_tokens
-        self.sizes = TreeSizes(options, self.proposer.max_nodes)
+        self.sizes = TreeSizes(options, self.proposer)
         self.slots = Slots()
         self._ways: dict[str, Way] = {}
         self.undrafted = Undrafted("vllm.longspec")
@@ -72,7 +72,7 @@ class TreeDrafter:
         batch = runner.input_batch
         lengths = [int(batch.num_tokens_no_spec[row]) for row in rows]
         names = [batch.req_ids[row] for row in rows]
-        budgets = [min(self.sizes.chosen, self._room(row, runner)) for row in rows]
+        budgets = [min(self.sizes.nodes, self._room(row, runner)) for row in rows]
         taken = [self.slots.take(name, length) for name, length in zip(names, lengths, strict=True)]
         slots, new = zip(*taken, strict=True)
         index, known = torch.tensor(rows), torch.tensor(lengths)
@@ -86,17 +86,27 @@ class TreeDrafter:
             hidden_states=hidden_states,
             target_kv=target_kv(index, known - 1),
             budgets=torch.tensor(budgets),
+            least=self.sizes.least,
+            cheap=self.sizes.cheap,
         )
         usual = min(new) > 0 and max(new) <= 1 + self.proposer.max_depth
-        with self.sizes.drafting(names, budgets, usual):
+        with self.sizes.drafting(names, usual) as nodes:
             if 0 in new:
                 self.proposer.start(context.part([i for i, count in enumerate(new) if not count]))
-            trees = self.proposer.propose(context)
-            if self.proposer.host:
-                trees = self.shard.agreed(trees, self.proposer.max_nodes)
-            trees = trees.truncated(context.budgets)
+            trees = self._cut(self.proposer.propose(context), context)
+            nodes += trees.sizes.tolist()
             chained = [self.way(name, runner).chained for name in names]
             return in_chains(trees, torch.tensor(chained)) if any(chained) else trees
+
+    def _cut(self, trees: DraftTrees, context: DraftContext) -> DraftTrees:
+        """To what was asked for, whoever proposed them."""
+        if self.proposer.host:
+            trees = self.shard.agreed(trees, self.proposer.max_nodes)
+        trees = trees.truncated(context.budgets)
+        unlikely = (trees.log_probs < context.least) & trees.valid()
+        if bool(unlikely.any()):
+            return prune(trees, context.budgets, context.least)
+        return trees
 
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""

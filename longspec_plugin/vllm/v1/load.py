@@ -1,4 +1,4 @@
-"""How many nodes the next trees have: all, as told by hand, or as measured while serving.
+"""What is drafted next: all, so many nodes as told by hand, or as measured while serving.
 
 What is measured is the engine's whole cycle, from one end of drafting to the next, as the host
 waits for each step here. A step counts if it has no prefill and follows at once on another, which a
@@ -14,67 +14,99 @@ from typing import Any
 
 from torch import Tensor
 
-from proposers.load.follower import LoadFollower
-from proposers.load.yields import Verified
+from proposers.base import Proposer
+from proposers.load.follower import ALL, Choice, Effort, LoadFollower
+from proposers.load.yields import EDGES, LEASTS, Verified
 from proposers.tree import DraftTrees
 
 from ...options import LongSpecOptions
 
 
 class TreeSizes:
-    """Chooses the nodes of trees, step by step.
+    """Chooses, step by step, how drafts are made and what of them is kept.
 
     Attributes:
-        chosen: the most nodes of each of the trees that were drafted last.
+        chosen: what was chosen last.
+        nodes: the most nodes of each of the trees that were drafted last.
     """
 
-    def __init__(self, options: LongSpecOptions, max_nodes: int) -> None:
-        self.max_nodes = self.chosen = max_nodes
+    def __init__(self, options: LongSpecOptions, proposer: Proposer) -> None:
+        self.max_nodes = self.nodes = proposer.max_nodes
+        self.chosen = Choice(Effort.WHOLE, ALL)
         self.schedule = options.schedule
-        self.follower = LoadFollower(max_nodes) if options.follow_load else None
+        self.follower = (
+            LoadFollower(proposer.cheaper, proposer.max_nodes) if options.follow_load else None
+        )
         self._rows: dict[str, int] = {}
         self._decodes = False
         self._before: dict[str, int] = {}
         self._ended = self._drafting = 0.0
-        self._budgets: dict[str, int] = {}
+        self._drafted: frozenset[str] = frozenset()
+        self._usual = True
+
+    @property
+    def least(self) -> float:
+        """The log-probability under which no path is drafted."""
+        return LEASTS[self.chosen.least]
+
+    @property
+    def cheap(self) -> bool:
+        return self.chosen.effort is Effort.CHEAP
+
+    def facts(self) -> dict[str, Any]:
+        """For the trace: of this step, and what was chosen for the drafts that it verifies."""
+        step = {"requests": len(self._rows), "prefills": not self._decodes, "chosen": self.nodes}
+        if self.follower is None:
+            return step
+        effort, least = self.chosen
+        return step | {"effort": effort.name.lower(), "least": EDGES[least] if effort else 1.0}
 
     def begin(self, scheduled: Any) -> None:
         """A step begins; ``scheduled`` is vLLM's scheduler output."""
-        if self.follower is None:
-            return
-        drafts = scheduled.scheduled_spec_decode_tokens
         self._rows = scheduled.num_scheduled_tokens
+        drafts = scheduled.scheduled_spec_decode_tokens
         self._decodes = all(
             rows == 1 + len(drafts.get(name, ())) for name, rows in self._rows.items()
         )
+        if not drafts:
+            self._verified(Verified(self._count(self._rows), [], []))
 
     def verified(self, requests: Sequence[str], trees: DraftTrees, rows: Tensor) -> None:
         """The step's trees were walked; ``rows`` are the walk's."""
         if self.follower is not None:
-            budgets = [self._budgets.get(request, 0) for request in requests]
-            self.follower.verified(Verified.of(trees, rows, budgets))
+            self._verified(Verified.of(trees, rows, self._count(requests)))
 
-    def choose(self, requests: int, drafted: int, most: int) -> int:
-        """The nodes of the next trees: of a batch of ``requests``, of which ``drafted`` may have
-        one, none of more than ``most`` nodes."""
-        self.chosen = min(self.max_nodes, most)
+    def _verified(self, verified: Verified) -> None:
+        if self.follower is not None and verified.trees:
+            self.follower.verified(self.chosen, verified)
+
+    def _count(self, requests: Sequence[str] | dict[str, int]) -> int:
+        return sum(request in self._drafted for request in requests)
+
+    def choose(self, requests: int, drafted: int, most: int) -> bool:
+        """Choose for a batch of ``requests``, of which ``drafted`` may have a tree, none of more
+        than ``most`` nodes; whether anything is drafted."""
+        self.nodes, self._drafted = min(self.max_nodes, most), frozenset()
         if self.schedule is not None:
-            self.chosen = min(self.schedule.nodes(requests), most)
+            self.nodes = min(self.schedule.nodes(requests), most)
         elif self.follower is not None:
-            self.chosen = self.follower.choose(requests, drafted, self.chosen)
-        return self.chosen
+            before, self.chosen = self.chosen, self.follower.choose(requests, drafted)
+            self._usual = before.effort is self.chosen.effort
+            self.nodes = self.nodes if self.chosen.effort else 0
+        return self.nodes > 0
 
     @contextmanager
-    def drafting(
-        self, requests: Sequence[str], budgets: Sequence[int], usual: bool
-    ) -> Iterator[None]:
-        """Time the drafting within; not ``usual`` is what catches up with a pause."""
-        self._budgets = dict(zip(requests, budgets, strict=True))
+    def drafting(self, requests: Sequence[str], usual: bool) -> Iterator[list[int]]:
+        """Time the drafting within, which appends how many nodes came of it; not ``usual`` is what
+        catches up with a pause."""
+        self._drafted = frozenset(requests)
+        nodes: list[int] = []
         started = time.perf_counter()
-        yield
+        yield nodes
         self._drafting = time.perf_counter() - started
-        if self.follower is not None and usual:
-            self.follower.drafted(sum(budgets), self._drafting)
+        if self.follower is not None and usual and self._usual:
+            rows = len(requests) + sum(nodes)
+            self.follower.drafted(self.chosen.effort, rows, self._drafting)
 
     def end(self) -> None:
         """The step ends, drafting included."""

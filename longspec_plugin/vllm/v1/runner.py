@@ -43,7 +43,9 @@ class TreeRunner(_Runner):
 
     def execute_model(self, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         self.drafter.forget(scheduler_output.finished_req_ids)
-        self.drafter.sizes.begin(scheduler_output)
+        sizes = self.drafter.sizes
+        sizes.begin(scheduler_output)
+        self.trace.note_step(sizes.facts())
         with self.trace.section("verify"):
             return super().execute_model(scheduler_output, *args, **kwargs)
 
@@ -107,9 +109,8 @@ class TreeRunner(_Runner):
             self.last_logit_rows = first_rows + walk.last_rows()
             flat_rows = spec_decode_metadata.logits_indices.long()
             self._move_accepted(walk.rows, first_rows, flat_rows)
-            sizes = self.drafter.sizes
-            sizes.verified(batch.req_ids, trees, walk.rows)
-            self.trace.note_trees(trees, walk.accepted, logits.shape[0], sizes.chosen)
+            self.drafter.sizes.verified(batch.req_ids, trees, walk.rows)
+            self.trace.note_trees(trees, walk.accepted, logits.shape[0])
         return output
 
     def _bookkeeping_sync(self, *args: Any, **kwargs: Any) -> Any:

@@ -50,9 +50,16 @@ class GlideDraft:
 
     @classmethod
     def build(
-        cls, config: GlideConfig, state: Mapping[str, Tensor], target: TargetModel
+        cls,
+        config: GlideConfig,
+        state: Mapping[str, Tensor],
+        target: TargetModel,
+        int8: bool | None = None,
     ) -> GlideDraft:
         """Assemble on the target's device, in the dtype of ``state``.
+
+        Args:
+            int8: as :meth:`.native.NativeGlide.of` takes it.
 
         Raises:
             ValueError: in one line, if the draft cannot be dealt out to the target's ranks.
@@ -71,7 +78,7 @@ class GlideDraft:
         layer = layer.eval().requires_grad_(False)
         rotary = target.rotary or _rotary(config, target)
         given = (layer, embedding, head, rotary, shard)
-        quick = FusedGlide.of(local, *given) or NativeGlide.of(local, *given)
+        quick = FusedGlide.of(local, *given) or NativeGlide.of(local, *given, int8)
         parts = (pack(layer), embedding, packed_linear(head), vocabulary, rotary)
         choices = config.draft_vocab_size or target.shape.vocab_size
         return cls(local, *parts, choices, shard, quick)

@@ -12,6 +12,7 @@ OPTIONS = {
     "min_probability": 0.0,
     "nodes": None,
     "temperature": None,
+    "int8": None,
 }
 MAX_GROWN = 1024
 """Most nodes that may be grown where ``nodes`` says how many of them the target verifies."""
@@ -43,6 +44,12 @@ def check_temperature(value: Any) -> float | None:
             " probabilities as they are), or null for the draft's own"
         )
     return float(value)
+
+
+def check_int8(value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"int8={value!r}: allowed are true, false, or null (where it is quicker)")
+    return value
 
 
 def log_of(probability: Any) -> float:

@@ -23,7 +23,7 @@ from .checkpoint import check_glide, load_glide
 from .config import GlideConfig
 from .cycle import DraftCycle
 from .model import GlideDraft
-from .options import MAX_GROWN, OPTIONS, check_nodes, check_temperature, log_of
+from .options import MAX_GROWN, OPTIONS, check_int8, check_nodes, check_temperature, log_of
 from .window import SelfAttentionWindow
 
 
@@ -33,7 +33,8 @@ class GlideProposer(Proposer):
     Options: ``tree_shape``, the nodes of each level; ``min_probability``, under which path
     probability a node is not worth a row of the target's forward (0 keeps all); ``nodes``, how many
     of the grown nodes are kept for the target, the likeliest paths (EAGLE-2's dynamic trees,
-    arXiv 2406.16858; None keeps all); ``temperature``, in place of the draft's own.
+    arXiv 2406.16858; None keeps all); ``temperature``, in place of the draft's own; ``int8``,
+    whether a CPU's kernel has its weights in 8 bits (:mod:`.native`; None: where that is quicker).
     """
 
     sharded = True
@@ -57,7 +58,10 @@ class GlideProposer(Proposer):
         chosen = {**OPTIONS, **options}
         self._take_shape(chosen["tree_shape"], check_nodes(chosen["nodes"]))
         self.min_log_prob = log_of(chosen["min_probability"])
-        temperature = check_temperature(chosen["temperature"])
+        temperature, self.int8 = (
+            check_temperature(chosen["temperature"]),
+            check_int8(chosen["int8"]),
+        )
         self.draft_dir, self.assumed = draft_dir, assumed
         self.config = check_glide(draft_dir, assumed)
         if temperature is not None:
@@ -98,7 +102,7 @@ class GlideProposer(Proposer):
         self.check_target(target.shape)
         dtype = target.embedding.dtype
         _, state = load_glide(self.draft_dir, "cpu", dtype, self.assumed)  # whole, on any rank
-        self.model = GlideDraft.build(self.config, state, target)
+        self.model = GlideDraft.build(self.config, state, target, self.int8)
         self.window = self._new_window()
         self.window.reserve(requests)
 

@@ -1,4 +1,4 @@
-"""CPU kernels in plain C++: compiled once per machine, on first use, beside :file:`vectors.h`."""
+"""CPU kernels in plain C++: compiled once per machine, on first use, beside their headers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _fingerprint(source: Path, compiler: str) -> str:
     cpu = Path("/proc/cpuinfo")
     flags = next((line for line in _lines(cpu) if line.startswith(("flags", "Features"))), "")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    sources = [source.read_bytes(), (HERE / "vectors.h").read_bytes()]
+    sources = [part.read_bytes() for part in (source, *sorted(HERE.glob("*.h")))]
     parts = [*sources, " ".join(FLAGS).encode(), version, flags.encode()]
     return hashlib.sha256(b"\0".join([*parts, platform.machine().encode()])).hexdigest()[:16]
 

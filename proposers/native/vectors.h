@@ -50,6 +50,35 @@ static inline float sum_lanes(vec v) {
     return v[0];
 }
 
+static inline float max_lanes(vec v) {
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) v[i] = v[i] > v[i + half] ? v[i] : v[i + half];
+    return v[0];
+}
+
+// lane i of the answer: the sum of the lanes of v[i]; v is used up
+static inline vec sum_each(vec *v) {
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+#define HALVES(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+    for (int i = 0; i < 8; ++i)  // sums of 8 lanes are left of each, two to a vector; and so on
+        v[i] = HALVES(v[i], v[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+               HALVES(v[i], v[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    for (int i = 0; i < 4; ++i)
+        v[i] = HALVES(v[i], v[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+               HALVES(v[i], v[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    for (int i = 0; i < 2; ++i)
+        v[i] = HALVES(v[i], v[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+               HALVES(v[i], v[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    return HALVES(v[0], v[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+           HALVES(v[0], v[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+#undef HALVES
+#else
+    vec sums;
+    for (int i = 0; i < LANES; ++i) sums[i] = sum_lanes(v[i]);
+    return sums;
+#endif
+}
+
 // exp(x) for x <= 0, relative error about 2e-7 (Cody-Waite reduction, degree-6 polynomial)
 static inline vec exp_negative(vec x) {
     x = x < -87.0f ? vec{} - 87.0f : x;

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from longspec_plugin.options import LongSpecOptions
 from proposers.base import DraftContext
@@ -111,3 +112,38 @@ def test_a_null_takes_the_drafts_default_away(tmp_path: Path) -> None:
     asked = {"method": "longspec", "model": str(tmp_path)}
     assert LongSpecOptions.from_config(asked).build().max_nodes == 3
     assert LongSpecOptions.from_config({**asked, "nodes": None}).build().max_nodes == 8 + 5
+
+
+def test_no_path_is_less_likely_than_the_load_allows(draft: Path) -> None:
+    options = {"tree_shape": [4, 4, 4], "lookup_shape": [1] * 5}
+    whole = first_trees(bound(draft, **options), repeating())
+    scores = whole.log_probs[whole.valid()]
+    least = float(scores.median())
+    trees = first_trees(bound(draft, **options), replace(repeating(), least=least))
+    for row in (0, 1):
+        expected = {path for path, score in paths(whole, row).items() if score >= least}
+        assert set(paths(trees, row)) == expected
+    assert 0 < int(trees.sizes.sum()) < len(scores)
+
+
+def test_cheap_steps_are_lookups_alone_and_the_draft_catches_up(draft: Path) -> None:
+    """Two steps without the draft, for a request that it knew and one that comes in meanwhile."""
+    texts = [[50, 1, 2, 3, 4, 5, 6, 7, 8, 9, 51, 52, 53, 1, 2, 3], list(range(8))]
+    asked = context([16, 8], seed=6)
+    given = {"hidden_states": asked.hidden_states, "target_kv": asked.target_kv}
+    steps = [
+        replace(of_texts([text[: len(text) - cut] for text in texts], 128, new), **given)
+        for cut, new in ((4, [1, 1]), (2, [2, 2]), (1, [1, 1]), (0, [1, 1]))
+    ]
+    always, pausing = bound(draft), bound(draft)
+    for step in steps[:-1]:
+        first_trees(always, step)
+    first_trees(pausing, steps[0])
+    pausing.start(replace(steps[1], cheap=True).part([1]))
+    for step in steps[1:-1]:
+        cheap = pausing.propose(replace(step, cheap=True))
+        assert cheap.token_lists() == looked_up(pausing, step).token_lists()
+    assert any(cheap.token_lists())
+    late, expected = pausing.propose(steps[-1]), always.propose(steps[-1])
+    assert late.token_lists() == expected.token_lists()
+    torch.testing.assert_close(late.log_probs, expected.log_probs)

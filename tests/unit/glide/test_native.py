@@ -16,6 +16,7 @@ from proposers.base import DraftContext, TargetModel, TargetShape
 from proposers.glide.checkpoint import save_glide
 from proposers.glide.native import SOURCE, NativeGlide
 from proposers.glide.proposer import GlideProposer
+from proposers.native.int8 import in_bytes
 from proposers.sharding import WHOLE, Shard
 from proposers.tree import DraftTrees
 from tests.unit.proposers.contexts import first_trees, of_texts
@@ -53,12 +54,18 @@ def one_draft(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def bound(folder: Path, kernel: bool, shape: list[int], dtype: torch.dtype) -> GlideProposer:
+def bound(
+    folder: Path,
+    kernel: bool,
+    shape: list[int],
+    dtype: torch.dtype,
+    int8: bool | None = False,
+) -> GlideProposer:
     generator = torch.Generator().manual_seed(1)
     embedding = torch.randn(VOCAB, HIDDEN, generator=generator).to(dtype)
     norm = 1 + 0.1 * torch.randn(HIDDEN, generator=generator).to(dtype)
     sizes = TargetShape(VOCAB, HIDDEN, HEADS, KV_HEADS, DIM, 512)
-    proposer = GlideProposer(folder, {"tree_shape": shape})
+    proposer = GlideProposer(folder, {"tree_shape": shape, "int8": int8})
     proposer.bind(TargetModel(sizes, embedding, embedding, norm))
     assert proposer.model.quick is not None, "no C++ compiler: there is nothing to compare"
     if not kernel:
@@ -89,9 +96,14 @@ def contexts(lengths: list[int], dtype: torch.dtype) -> list[DraftContext]:
 
 
 def proposed(
-    folder: Path, kernel: bool, shape: list[int], lengths: list[int], dtype: torch.dtype
+    folder: Path,
+    kernel: bool,
+    shape: list[int],
+    lengths: list[int],
+    dtype: torch.dtype,
+    int8: bool | None = False,
 ) -> list[DraftTrees]:
-    proposer = bound(folder, kernel, shape, dtype)
+    proposer = bound(folder, kernel, shape, dtype, int8)
     first, *more = contexts(lengths, dtype)
     return [first_trees(proposer, first), *(proposer.propose(context) for context in more)]
 
@@ -126,6 +138,46 @@ def test_stored_in_bfloat16_it_computes_in_float32(one_draft: Path) -> None:
             wrong.append((trees.log_probs - truth.log_probs.gather(1, place)).abs().mean())
         errors.append(float(torch.stack(wrong).mean()))
     assert errors[0] < errors[1] < 0.5
+
+
+@pytest.mark.parametrize("lengths", [[44], [30, 2, 41], list(range(3, 36))])
+def test_in_bytes_scores_are_near_those_of_floats(draft: Path, lengths: list[int]) -> None:
+    """Rows of one to over eight; weights whose sizes bytes do not fit stay as they are."""
+    exact, rounded = (
+        proposed(draft, kernel, [39], lengths, torch.float32, int8)
+        for kernel, int8 in ((False, None), (True, True))
+    )
+    wrong, known = [], []
+    for trees, truth in zip(rounded, exact, strict=True):
+        same = trees.tokens[:, :, None] == truth.tokens[:, None]
+        known.append(same.any(-1))  # of the least likely some are others
+        errors = trees.log_probs - truth.log_probs.gather(1, same.int().argmax(-1))
+        wrong.append(errors.abs()[known[-1]])
+    errors, spread = torch.cat(wrong), exact[0].log_probs.std()
+    print(f"errors {errors.mean():.4f}, most {errors.max():.4f}; scores vary by {spread:.3f}")
+    assert 1e-4 < float(errors.mean()) < 0.05 * spread
+    assert float(errors.max()) < 0.1 * spread
+    assert float(torch.cat(known).float().mean()) > 0.98
+
+
+def test_weights_in_bytes_are_those_that_were_given() -> None:
+    weight = torch.randn(32, 24, generator=torch.Generator().manual_seed(0))
+    packed, scales = in_bytes(weight)
+    assert packed.shape == (2, 6, 16, 4)
+    back = (packed.transpose(1, 2).reshape(32, 24).float() - 128) * scales[:, None]
+    assert float((back - weight).abs().max()) <= float(scales.max()) / 2 + 1e-6
+
+
+def test_bytes_are_for_what_is_not_float32(one_draft: Path) -> None:
+    def in_bytes(dtype: torch.dtype) -> bool:
+        quick = bound(one_draft, True, [2], dtype, None).model.quick
+        assert isinstance(quick, NativeGlide)
+        return quick.in_bytes
+
+    library = native.library(SOURCE)
+    assert library is not None
+    assert not in_bytes(torch.float32)
+    assert in_bytes(torch.bfloat16) == bool(library.glide_int8())
 
 
 def test_many_rows_and_static_steps_are_left_to_the_operators(

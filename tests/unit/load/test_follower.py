@@ -1,8 +1,8 @@
-"""Nodes are chosen near the best of all sizes, on machines of many kinds and as they change."""
+"""Drafts are chosen near the best of all choices, on machines of many kinds and as they change."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
 
 import numpy as np
 import pytest
@@ -10,45 +10,59 @@ import torch
 
 from proposers.acceptance import greedy_walk
 from proposers.load.costs import Costs, Curve
-from proposers.load.follower import LoadFollower, candidates
-from proposers.load.yields import Verified, Yields
-from proposers.tree import DraftTrees, from_parents, prune, ranks
+from proposers.load.follower import ALL, NOTHING, Choice, Effort, LoadFollower
+from proposers.load.yields import EDGES, LEASTS, Verified, Yields
+from proposers.tree import from_parents
 
-from .machine import COSTS, GOOD, NODES, Machine
+from .machine import COSTS, NODES, Machine
 
-NEAR = 0.9  # of the rate of the best size, at the noise of these machines
+NEAR = 0.9  # of the rate of the best choice, at the noise of these machines
+
+
+def follows() -> LoadFollower:
+    return LoadFollower(True, NODES)
 
 
 @pytest.mark.parametrize("requests", [1, 4, 32])
 @pytest.mark.parametrize("kind", COSTS)
-def test_near_the_best_size(kind: str, requests: int) -> None:
-    machine, follower = Machine(*COSTS[kind], GOOD), LoadFollower(NODES)
+def test_near_the_best_choice(kind: str, requests: int) -> None:
+    machine, follower = Machine(*COSTS[kind]), follows()
     begun, later = machine.run(follower, requests, 300), machine.run(follower, requests, 1500)
     assert machine.share(later, requests) > NEAR
     assert machine.share(begun, requests) > 0.5
-    none = machine.rate(0, requests) / machine.best(requests)
+    none = machine.rate(NOTHING, requests) / machine.best(requests)
     assert machine.share(later, requests) > 0.97 * none  # never much below no speculation
 
 
-def test_the_number_falls_as_the_batch_grows_to_none() -> None:
-    machine, follower = Machine(*COSTS["knee"], GOOD), LoadFollower(NODES)
-    chosen = [int(np.median(machine.run(follower, size, 500)[100:])) for size in (1, 8, 32, 64)]
-    assert chosen == sorted(chosen, reverse=True)
-    assert chosen[0] >= 12
-    assert chosen[-1] == 0
+def test_the_number_falls_as_the_batch_grows_and_drafts_become_cheap() -> None:
+    machine, follower = Machine(*COSTS["knee"]), follows()
+    runs = [machine.run(follower, size, 700)[200:] for size in (1, 8, 32, 64)]
+    nodes = [machine.nodes(chosen) for chosen in runs]
+    assert nodes == sorted(nodes, reverse=True)
+    assert nodes[0] > 4
+    assert nodes[-1] < 0.8
+    assert np.median([choice.effort for choice in runs[0]]) == Effort.WHOLE
 
 
-@pytest.mark.parametrize("kind", ["linear", "dear drafts"])
-def test_speculation_that_cannot_pay_ends_but_for_probes(kind: str) -> None:
-    machine, follower = Machine(*COSTS[kind], GOOD), LoadFollower(NODES)
+@pytest.mark.parametrize("cheaper", [True, False])
+def test_speculation_that_cannot_pay_ends_but_for_trials(cheaper: bool) -> None:
+    machine, follower = Machine(*COSTS["linear"]), LoadFollower(cheaper, NODES)
     machine.run(follower, 8, 500)
     later = machine.run(follower, 8, 1500)
-    assert 0 < sum(nodes > 0 for nodes in later) < 0.03 * len(later)
+    assert 0 < sum(choice.effort is Effort.WHOLE for choice in later) < 0.03 * len(later)
+    assert 0 < sum(choice.effort > 0 for choice in later) < 0.15 * len(later)
+
+
+def test_lookups_go_on_where_a_draft_does_not_pay() -> None:
+    machine, follower = Machine(*COSTS["dear drafts"]), follows()
+    machine.run(follower, 8, 500)
+    efforts = [choice.effort for choice in machine.run(follower, 8, 1500)]
+    assert efforts.count(Effort.CHEAP) > 0.8 * len(efforts)
 
 
 def test_a_slow_hour_changes_nothing() -> None:
-    """All takes twice as long: no size looks better for having been measured before."""
-    machine, follower = Machine(*COSTS["mixed"], GOOD), LoadFollower(NODES)
+    """All takes twice as long: nothing looks better for having been measured before."""
+    machine, follower = Machine(*COSTS["mixed"]), follows()
     machine.run(follower, 1, 1000)
     machine.slow = 2.0
     assert machine.share(machine.run(follower, 1, 300), 1) > NEAR
@@ -56,7 +70,7 @@ def test_a_slow_hour_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("before", "after"), [("flat", "steps"), ("steps", "flat")])
 def test_another_machine_is_learnt(before: str, after: str) -> None:
-    machine, follower = Machine(*COSTS[before], GOOD), LoadFollower(NODES)
+    machine, follower = Machine(*COSTS[before]), follows()
     machine.run(follower, 8, 1000)
     machine.step, machine.draft = COSTS[after]
     machine.run(follower, 8, 2000)
@@ -64,26 +78,26 @@ def test_another_machine_is_learnt(before: str, after: str) -> None:
 
 
 def test_texts_that_the_draft_knows_worse() -> None:
-    machine, follower = Machine(*COSTS["mixed"], GOOD), LoadFollower(NODES)
+    machine, follower = Machine(*COSTS["mixed"]), follows()
     good = machine.run(follower, 1, 800)
-    machine.accepted = GOOD / 10
+    machine.hold = 0.05
     machine.run(follower, 1, 1200)
-    assert np.median(machine.run(follower, 1, 200)) == 0 < np.median(good[100:])
+    later = machine.run(follower, 1, 200)
+    assert np.median([choice.effort for choice in later]) < Effort.WHOLE
+    assert machine.share(later, 1) > NEAR
+    assert np.median([choice.effort for choice in good[100:]]) == Effort.WHOLE
 
 
-def test_limits_are_kept() -> None:
-    follower = LoadFollower(5)
-    assert follower.choose(4, 0, 5) == 0
-    assert follower.choose(4, 4, 5) == 5
-    assert follower.choose(4, 4, 2) == 2
-    assert all(follower.choose(4, 4, 3) <= 3 for _ in range(200))
+def test_it_begins_with_whole_trees_and_drafts_nothing_for_nobody() -> None:
+    follower = follows()
+    assert follower.choose(4, 0) == NOTHING
+    assert follower.choose(4, 4) == Choice(Effort.WHOLE, ALL)
 
 
-@pytest.mark.parametrize("nodes", [1, 2, 8, 9, 13, 128])
-def test_candidates_hold_none_and_all(nodes: int) -> None:
-    found = candidates(nodes)
-    assert found == sorted(set(found))
-    assert (found[0], found[-1]) == (0, nodes)
+def test_what_has_no_cheaper_way_is_never_asked_for_it() -> None:
+    follower = LoadFollower(False, NODES)
+    chosen = Machine(*COSTS["steps"]).run(follower, 32, 600)
+    assert {choice.effort for choice in chosen} == {Effort.NONE, Effort.WHOLE}
 
 
 def test_a_curve_between_below_and_beyond_what_is_known() -> None:
@@ -109,45 +123,54 @@ def test_what_was_slow_at_first_is_forgotten() -> None:
     assert curve.seconds(8) == pytest.approx(1)
 
 
-def test_drafting_costs_nothing_where_nothing_is_drafted() -> None:
+def test_what_steps_and_each_way_of_drafting_cost() -> None:
     costs = Costs()
     costs.note_step(2, 4, 2.0)
-    costs.note_drafts(8, 3.0)
-    assert (costs.seconds(4, 0), costs.seconds(4, 8)) == pytest.approx((2, 5))
+    costs.note_drafts(1, 8, 3.0)
+    assert costs.seconds(2, 4, 1, 8) == pytest.approx(5)
+    assert costs.seconds(2, 4, 2, 8) == pytest.approx(2)  # a way that was never tried
+    assert costs.plain_seconds(4) == pytest.approx(2)
 
 
-def test_steps_without_trees_are_known_by_themselves() -> None:
+def test_steps_without_trees_are_known_by_themselves_and_bound_the_others() -> None:
     costs = Costs()
     costs.note_step(2, 4, 2.0)
     costs.note_step(4, 4, 1.5)
-    assert (costs.seconds(4, 0), costs.seconds(4, 8)) == pytest.approx((1.5, 2))
+    assert costs.plain_seconds(4) == pytest.approx(1.5)
+    assert costs.seconds(2, 4, 1, 0) == pytest.approx(2)
+    assert costs.seconds(4, 2, 1, 0) == pytest.approx(1.5)
 
 
-def test_what_became_of_trees_by_rank() -> None:
-    """Node 1 is likelier than node 0, whose child 2 is accepted; the other tree has one node."""
-    trees = from_parents([[5, 6, 7], [9]], [[-1, -1, 0], [-1]], [[-1.0, -0.5, -1.2], [-0.1]])
-    assert ranks(trees).tolist() == [[1, 0, 2], [0, 1, 2]]
+def test_what_became_of_trees_by_likelihood() -> None:
+    """Node 1 is likelier than node 0, whose child 2 is accepted; the other tree's node is too."""
+    trees = from_parents([[5, 6, 7], [9]], [[-1, -1, 0], [-1]], [[-1.0, -0.5, -1.25], [-0.125]])
     drawn = torch.tensor([[5, 7, 0, 3], [9, 4, 0, 0]])
     rows = greedy_walk(trees, drawn).rows
-    assert Verified.of(trees, rows, [3, 2]) == Verified([3, 2], [3, 1], [1, 2, 0])
+    found = Verified.of(trees, rows, 2)
+    assert found == Verified(2, [-1.0, -0.5, -1.25, -0.125], [-1.0, -1.25, -0.125])
     empty = from_parents([[], []], [[], []])
-    assert Verified.of(empty, greedy_walk(empty, drawn[:, :1]).rows, [0, 0]).accepted == []
+    assert Verified.of(empty, greedy_walk(empty, drawn[:, :1]).rows, 2) == Verified(2, [], [])
 
 
-def test_yields_by_rank() -> None:
-    yields = Yields(3)
+def test_yields_by_likelihood() -> None:
+    yields, at = Yields(), [EDGES.index(edge) for edge in (0.85, 0.31, 0.0)]
+    sure, even, doubtful = (math.log(p) for p in (0.9, 0.5, 0.1))
     for _ in range(2000):
-        yields.note(Verified([3, 2], [3, 1], [1, 2, 0]))
-    assert [yields.nodes(n) for n in range(4)] == pytest.approx([0, 1, 1.5, 2.5], abs=0.01)
-    assert [yields.accepted(n) for n in range(4)] == pytest.approx([0, 0.5, 1, 2], abs=0.01)
+        yields.note(Verified(2, [sure, even, even, doubtful], [sure, even]), ALL)
+    assert [yields.nodes(i) for i in at] == pytest.approx([0.5, 1.5, 2], abs=0.01)
+    assert [yields.accepted(i) for i in at] == pytest.approx([0.5, 1, 1], abs=0.01)
 
 
-def test_smaller_budgets_are_the_first_ranks_of_larger_ones() -> None:
-    tree = from_parents([[1, 2, 3, 4]], [[-1, -1, 0, 1]], [[-0.5, -1.0, -0.6, -1.5]])
-    kept: list[set[int]] = []
-    for nodes in range(1, 5):
-        pruned: DraftTrees = prune(tree, torch.tensor([nodes]))
-        order = ranks(tree)[0].argsort()[:nodes]
-        kept.append(set(pruned.token_lists()[0]))
-        assert kept[-1] == set(tree.tokens[0, order].tolist())
-    assert all(less < more for less, more in pairwise(kept))
+def test_what_was_not_drafted_is_not_held_against_unlikely_nodes() -> None:
+    yields, before = Yields(), Yields()
+    least = EDGES.index(0.47)
+    for _ in range(500):
+        yields.note(Verified(4, [], []), least)
+    assert yields.nodes(least) < 0.05
+    gone, kept = (after.nodes(ALL) - after.nodes(least) for after in (yields, before))
+    assert gone == pytest.approx(kept)
+
+
+def test_edges_fall_and_leasts_are_their_logarithms() -> None:
+    assert list(EDGES) == sorted(EDGES, reverse=True)
+    assert np.exp(LEASTS).tolist() == pytest.approx(EDGES)

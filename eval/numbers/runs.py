@@ -34,6 +34,7 @@ class ArmRun:
     controlled: bool = False  # whether it was to have a control
     filed: dict[str, SpecStats] | None = None  # by request id; None where no file is read
     cycles: list[dict[str, float]] = field(default_factory=list)
+    choices: list[dict[str, Any]] = field(default_factory=list)  # steps that followed the load
     nodes: int | None = None  # drafted tokens of each step, where that is always the same
     sampling: str | None = None  # server or neutral; None where nothing was sent
     defaults: dict[str, Any] | None = None  # the server's for sampling; None where not known

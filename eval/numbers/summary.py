@@ -18,6 +18,7 @@ from ..records.results import (
 )
 from . import metrics
 from .break_even import break_even
+from .choices import choices
 from .lossless import lossless
 from .pairing import speedup
 from .runs import ArmRun, acceptance_length, lengths_by_source, of_records, totals, undrafted
@@ -70,6 +71,7 @@ def summarise(run: ArmRun, vanilla: ArmRun | None, limits: Limits | None = None)
         acceptance_length_per_source=lengths_by_source(run),
         time_split=split,
         tree_use=tree_use(run.cycles),
+        choices=choices(run.choices),
         break_even=break_even(run, vanilla, length, split, decode.mean if decode else None),
     )
 

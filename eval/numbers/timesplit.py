@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,23 +19,31 @@ Cycle = dict[str, float]
 
 
 def read_cycles(path: Path, spans: Sequence[tuple[float, float]]) -> list[Cycle]:
-    """Cycles that ended within one of the spans, in seconds since 1970.
+    """Cycles with trees that ended within one of the spans."""
+    lines = read_lines(path, spans, ("cycle",))
+    return [{name: _number(line.get(name)) for name in FIELDS} for line in lines]
+
+
+def read_lines(
+    path: Path, spans: Sequence[tuple[float, float]], events: Collection[str]
+) -> list[dict[str, Any]]:
+    """Lines of a trace that tell of such events within one of the spans, in seconds since 1970.
 
     An unfinished last line is left out.
     """
     if not path.is_file():
         return []
-    cycles, within = [], merged(spans)
+    found, within = [], merged(spans)
     for line in path.read_bytes().split(b"\n"):
         try:
             row = parsed(line.decode("utf-8", "replace"))
         except ValueError:
             continue
-        if isinstance(row, dict) and row.get("event") == "cycle":
-            cycle = {name: _number(row.get(name)) for name in FIELDS}
-            if any(start <= cycle["time"] <= end for start, end in within):
-                cycles.append(cycle)
-    return cycles
+        if isinstance(row, dict) and row.get("event") in events:
+            time = _number(row.get("time"))
+            if any(start <= time <= end for start, end in within):
+                found.append(row)
+    return found
 
 
 def _number(value: object) -> float:

@@ -116,6 +116,19 @@ class TreeUse(BaseModel):
     used: float | None
 
 
+class Choices(BaseModel):
+    """What was drafted by an arm that follows its load, of all steps, prefills among them.
+
+    share: of steps by effort: ``whole``, ``cheap`` (lookups alone), ``none``; nodes: per request of
+    steps that drafted; least: the median of the path probabilities under which nothing was.
+    """
+
+    steps: int
+    share: dict[str, float]
+    nodes: float | None
+    least: float | None
+
+
 class BreakEven(BaseModel):
     """What a step costs against what it yields.
 
@@ -181,6 +194,7 @@ class ArmResult(BaseModel):
     acceptance_length_per_source: dict[str, float] = {}
     time_split: TimeSplit | None = None
     tree_use: TreeUse | None = None
+    choices: Choices | None = None
     break_even: BreakEven | None = None
 
 

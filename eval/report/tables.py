@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ..numbers.metrics import gap
-from ..records.results import ArmResult, Lossless, Results, Speedup, Spread, Warned
+from ..records.results import ArmResult, Choices, Lossless, Results, Speedup, Spread, Warned
 
 NONE = "-"
 
@@ -112,10 +112,21 @@ def _cost(arm: ArmResult) -> dict[str, str]:
         shown["tree depth"] = number(tree.depth, 1)
         shown["tree nodes accepted"] = number(tree.accepted)
         shown["tree nodes used"] = NONE if tree.used is None else f"{tree.used:.1%}"
+    if arm.choices:
+        shown |= _choices(arm.choices)
     if even:
         shown["step time, x vanilla's"] = number(even.step_time_ratio)
         shown["AL effective / step time"] = number(even.predicted)
     return shown
+
+
+def _choices(chosen: Choices) -> dict[str, str]:
+    shares = [f"{chosen.share.get(effort, 0):.0%}" for effort in ("whole", "cheap", "none")]
+    return {
+        "steps with drafts / lookups / none": " / ".join(shares),
+        "nodes a request, where drafted": number(chosen.nodes),
+        "least path probability": number(chosen.least),
+    }
 
 
 def _drawn(arm: ArmResult) -> dict[str, str]:

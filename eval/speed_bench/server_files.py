@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cli.options import Options
+from ..numbers.choices import read_choices
 from ..numbers.runs import ArmRun
 from ..numbers.timesplit import read_cycles
 from ..servers import sampling
@@ -48,6 +49,7 @@ class ServerFiles:
         run.reasons = undrafted_reasons(self._logs(arm))
         if trace := self.trace(arm):
             run.cycles = read_cycles(trace, run.spans)
+            run.choices = read_choices(trace, run.spans)
         if export := self.export(arm):
             found = reader_of(self.options.engine).of_folder(export)
             ours = [record.request_id or "" for record in run.good]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...records.results import ArmResult, BreakEven, Speedup
@@ -11,6 +11,8 @@ from ..palette import INK, LIGHT, MUTED, Look
 from .canvas import ROW, Plot, drawn, legend
 
 Looks = dict[str, Look]
+EFFORTS = {"whole": "draft", "cheap": "engine", "none": "verify"}
+"""What was done to have drafts, and whose colour it has."""
 Paired = "Latency per token, vanilla's over the arm's, paired per prompt; bars are 95% intervals."
 
 
@@ -22,6 +24,7 @@ def plots(
     yield time_split(every)
     yield by_category(arms, looks)
     yield break_even(every, looks)
+    yield by_load(every)
 
 
 def _known(value: Speedup | None) -> bool:
@@ -125,6 +128,51 @@ def _measured(label: str, even: BreakEven) -> str:
     return label if even.measured is None else f"{label} {even.measured:.2f}×"
 
 
+def _stacked(axes: Any, row: int, sizes: Mapping[str, float], share: Mapping[str, float]) -> float:
+    """A bar of parts side by side, those with room for it with their share; where it ends."""
+    start = 0.0
+    for part, size in sizes.items():
+        colour, label = LIGHT[EFFORTS.get(part, part)], part if row == 0 else None
+        axes.barh(row, size, 0.6, left=start, color=colour, label=label)
+        if share.get(part, 0.0) > 0.07:
+            axes.text(start + size / 2, row, f"{share[part]:.0%}", ha="center", va="center")
+        start += size
+    return start
+
+
+def by_load(arms: Sequence[ArmResult]) -> Plot | None:
+    """What an arm drafted at each load, and the throughput that came of it."""
+    told = [(arm, arm.choices) for arm in arms if arm.choices]
+    if len({arm.concurrency for arm, _ in told}) < 2:
+        return None
+    rates = {
+        (a.concurrency, a.temperature): a.throughput_tok_s for a in arms if a.name == "vanilla"
+    }
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots()
+        for row, (arm, chosen) in enumerate(told):
+            shares = {effort: chosen.share.get(effort, 0.0) for effort in EFFORTS}
+            end = _stacked(axes, row, shares, shares)
+            base = rates.get((arm.concurrency, arm.temperature))
+            if base and arm.throughput_tok_s:
+                text = f" {arm.throughput_tok_s / base:.2f}×"
+                axes.text(end, row, text, va="center")
+        axes.set_yticks(range(len(told)), [arm.label for arm, _ in told])
+        axes.set_ylim(len(told) - 0.4, -0.6)
+        axes.margins(x=0.14)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("share of steps")
+        axes.grid(visible=False, axis="y")
+        figure.legend(loc="outside upper left", ncols=3)
+
+    caption = (
+        "Whole: the draft model's trees and lookups; cheap: lookups alone; none: no drafts. Beside"
+        " the bars: throughput over vanilla's at the same concurrency."
+    )
+    return drawn("What was drafted at each load", caption, 1.0 + 1.6 * ROW * len(told), paint)
+
+
 def time_split(arms: Sequence[ArmResult]) -> Plot | None:
     """A stacked bar per arm."""
     told = [(arm, arm.time_split) for arm in arms if arm.time_split]
@@ -134,15 +182,9 @@ def time_split(arms: Sequence[ArmResult]) -> Plot | None:
     def paint(figure: Any) -> None:
         axes = figure.subplots()
         for row, (_, split) in enumerate(told):
-            start = 0.0
-            for part in ("verify", "draft", "engine"):
-                size, share = getattr(split, f"{part}_ms"), split.share.get(part)
-                label = part if row == 0 else None
-                axes.barh(row, size, 0.6, left=start, color=LIGHT[part], label=label)
-                if share is not None and share > 0.07:
-                    axes.text(start + size / 2, row, f"{share:.0%}", ha="center", va="center")
-                start += size
-            axes.text(start, row, f" {split.cycle_ms:.1f} ms", va="center")
+            sizes = {part: getattr(split, f"{part}_ms") for part in ("verify", "draft", "engine")}
+            end = _stacked(axes, row, sizes, split.share)
+            axes.text(end, row, f" {split.cycle_ms:.1f} ms", va="center")
         axes.set_yticks(range(len(told)), [arm.label for arm, _ in told])
         axes.set_ylim(len(told) - 0.4, -0.6)
         axes.margins(x=0.18)

@@ -9,6 +9,7 @@ from eval.records.results import (
     Bin,
     BreakEven,
     CategoryResult,
+    Choices,
     Divergence,
     Goodput,
     Lossless,
@@ -105,6 +106,9 @@ def spec(name: str = "longspec", label: str = "", concurrency: int = 1) -> ArmRe
             "time_split": _split(),
             "tree_use": TreeUse(nodes=12.5, depth=3.5, accepted=1.58, used=0.126),
             "break_even": _break_even(),
+            "choices": Choices(
+                steps=90, share={"whole": 0.5, "cheap": 0.3, "none": 0.2}, nodes=1.4, least=0.47
+            ),
         }
     )
 

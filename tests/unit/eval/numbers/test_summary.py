@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from eval.numbers.choices import choices, read_choices
 from eval.numbers.guards import inspect, loops
 from eval.numbers.runs import ArmRun
 from eval.numbers.summary import summarise
@@ -244,3 +245,23 @@ def test_time_split_and_tree_use(tmp_path: Path) -> None:
     assert (use.nodes, use.depth, use.accepted, use.used) == (6.0, 3.5, 1.5, 0.25)
     assert time_split(read_cycles(tmp_path / "none", [(0.0, 9.0)])) is None
     assert tree_use([]) is None
+
+
+def test_choices_are_of_steps_that_followed_the_load(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    step = {"event": "cycle", "time": 5.0, "requests": 4}
+    lines = [
+        {**step, "effort": "whole", "least": 0.5, "nodes": 10},
+        {**step, "effort": "cheap", "least": 0.7, "nodes": 2},
+        {**step, "event": "plain", "effort": "none", "least": 1.0},
+        {**step, "event": "plain", "effort": "cheap", "least": 0.6},
+        {**step, "effort": "whole", "least": 0.1, "nodes": 99, "time": 1.0},
+        step,
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    found = choices(read_choices(path, [(4.0, 6.0)]))
+    assert found is not None
+    assert found.share == {"whole": 0.25, "cheap": 0.5, "none": 0.25}
+    assert (found.steps, found.nodes, found.least) == (4, 1.0, 0.6)
+    assert len(read_cycles(path, [(4.0, 6.0)])) == 3
+    assert choices([]) is None

@@ -152,7 +152,7 @@ class Comparison:
         for of, title in TIMES.items():
             for table in tables(self._cells(of), list(self.arms), title):
                 terminal.show(table, Console())
-                parts.append(f"### {title}\n\n{markdown.table(table)}\n")
+                parts.append(f"### {table.title}\n\n{markdown.table(table)}\n")
         (self.folder / "table.md").write_text("\n".join(parts), "utf-8")
 
     def _cells(self, of: str) -> Cells:

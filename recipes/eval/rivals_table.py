@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from eval.numbers import metrics
 from eval.numbers.pairing import ratios
 from eval.records.results import Speedup
 from eval.report.differences import Run
-from eval.report.tables import NONE, Table
+from eval.report.tables import NONE, Table, number
 from eval.report.tables import speedup as told
 
 VANILLA, OURS, POOLED = "vanilla", "longspec", "all"
-TIMES = {"latency_per_token": "Speedup over vanilla", "tpot_ms": "Speedup of decoding alone"}
+TIMES = {"latency_per_token": "Time per token", "tpot_ms": "Time per token, decoding alone"}
+Counts = tuple[int, int, int]
+"""Completion tokens, steps with drafts, and accepted tokens of an answer."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Found:
 
     Attributes:
         speedups: of each prompt over vanilla's, whose server was up at the same time.
-        lengths: effective acceptance length, if the server told; more than one where pooled.
+        counts: of each answer, where the server tells of speculation.
         identical, compared: answers that are vanilla's, of all with the same input.
     """
 
     speedups: Mapping[str, float]
-    lengths: Sequence[float]
+    counts: Sequence[Counts]
     identical: int
     compared: int
 
@@ -61,10 +62,11 @@ def found(runs: Sequence[Run], of: str) -> dict[str, Found]:
             if arm.name == VANILLA:
                 continue
             mine = [record for record in good if record.arm == arm.name]
-            length, same = arm.acceptance_length.effective, arm.lossless
+            each = [(r.completion_tokens, r.steps or 0, r.accepted or 0) for r in mine]
+            same = arm.lossless
             arms[arm.name] = Found(
                 ratios(vanilla, mine, of),
-                [length] if length is not None else [],
+                each if any(r.steps for r in mine) else [],
                 same.identical if same else 0,
                 same.compared if same else 0,
             )
@@ -84,14 +86,14 @@ def _joined(parts: Sequence[tuple[str, Found]]) -> Found:
     speedups = {f"{name}/{prompt}": s for name, c in parts for prompt, s in c.speedups.items()}
     return Found(
         speedups,
-        [length for _, cell in parts for length in cell.lengths],
+        [counts for _, cell in parts for counts in cell.counts],
         sum(cell.identical for _, cell in parts),
         sum(cell.compared for _, cell in parts),
     )
 
 
 def tables(cells: Cells, arms: Sequence[str], what: str) -> list[Table]:
-    """Each arm over vanilla and, prompt by prompt, ours over each arm."""
+    """Each arm over vanilla and, prompt by prompt, ours over each arm, if ours is there."""
     whole = {**cells, POOLED: pooled(cells)}
     over = {arm: [_cell(row.get(arm)) for row in whole.values()] for arm in arms}
     for arm in arms:
@@ -106,11 +108,14 @@ def tables(cells: Cells, arms: Sequence[str], what: str) -> list[Table]:
         if arm != OURS
     }
     columns = list(whole)
-    return [Table(what, [*columns, "answers as vanilla's"], over), Table(what, columns, ahead)]
+    made = [Table(f"{what}: speedup over vanilla", [*columns, "answers as vanilla's"], over)]
+    if OURS in whole[POOLED] and ahead:
+        made.append(Table(f"{what}: {OURS} over each arm", columns, ahead))
+    return made
 
 
 def _cell(cell: Found | None) -> str:
     if cell is None or not cell.speedups:
         return NONE
-    length = f", AL {fmean(cell.lengths):.2f}" if cell.lengths else ""
-    return f"{told(cell.speedup())}{length}"
+    length = metrics.effective_acceptance_length(cell.counts)
+    return told(cell.speedup()) + (f", AL {number(length)}" if length is not None else "")

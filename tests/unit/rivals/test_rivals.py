@@ -19,8 +19,11 @@ from recipes.eval.rivals_table import POOLED, Found, pooled, spread, tables
 FAST = {f"p{i}": 2.0 for i in range(6)}
 SLOW = {f"p{i}": 1.0 + i / 10 for i in range(5)}
 CELLS = {
-    "edits": {"longspec": Found(FAST, [2.5], 6, 6), "ngram": Found(SLOW, [1.5], 4, 6)},
-    "json": {"longspec": Found({"p0": 0.5}, [1.5], 1, 1)},
+    "edits": {
+        "longspec": Found(FAST, [(11, 4, 6), (6, 2, 3)], 6, 6),
+        "ngram": Found(SLOW, [(10, 3, 3)], 4, 6),
+    },
+    "json": {"longspec": Found({"p0": 0.5}, [(7, 2, 2)], 1, 1)},
 }
 
 

@@ -122,7 +122,10 @@ class Comparison:
         line = ["--model", str(self.args.model), "--arms", arms, "--turn", str(self.args.turn)]
         line += ["--dataset", str(self.files.get(name, name)), "--num-prompts", str(count)]
         line += ["--output-len", str(tokens), "--no-control", "--overwrite"]
-        if speed_bench.main([*line, "--output-dir", str(self._place(name, group))]):
+        code = speed_bench.main([*line, "--output-dir", str(self._place(name, group))])
+        if code in (130, 143):
+            raise KeyboardInterrupt
+        if code:
             raise UserError(f"set {name}, arms {group}: not measured; give the same command again")
 
     @contextmanager

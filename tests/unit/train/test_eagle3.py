@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from proposers.train.features.shards import Source, bytes_per_token
 from proposers.train.features.writer import Features, Writer
 from recipes.train import eagle3
-from recipes.train.eagle3 import Batch, Eagle3Trainer, pack
+from recipes.train.eagle3 import Eagle3Trainer
+from recipes.train.eagle3_batch import Batch, pack
 from recipes.train.eagle3_head import Eagle3Head, turned
 
 from .tiny import SIZES, write_target

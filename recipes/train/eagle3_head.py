@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from proposers.glide.checkpoint import FILES, write_weights
 from proposers.train.target import TargetWeights
 
 Tables = tuple[Tensor, Tensor]
@@ -132,7 +132,7 @@ def save_head(folder: Path, head: Eagle3Head, target: TargetWeights, vocabulary:
     size = int(target.config["vocab_size"])
     tensors["d2t"] = vocabulary - torch.arange(len(vocabulary))
     tensors["t2d"] = torch.zeros(size, dtype=torch.bool).index_fill_(0, vocabulary, True)
-    save_file({k: t.contiguous() for k, t in tensors.items()}, folder / "model.safetensors")
+    write_weights(folder / FILES[0], {k: t.contiguous() for k, t in tensors.items()})
     config = {
         **target.config,
         "architectures": ["LlamaForCausalLMEagle3"],

@@ -12,7 +12,15 @@ from . import metrics
 
 
 def speedup(base: Iterable[RequestRecord], other: Iterable[RequestRecord], of: str) -> Speedup:
-    """Of ``other`` over ``base`` in a time per token that is averaged over rounds.
+    """Of ``other`` over ``base`` in a time per token that is averaged over rounds."""
+    found = ratios(base, other, of)
+    return Speedup(**metrics.paired_speedup(list(found.values()), [1.0] * len(found)))
+
+
+def ratios(
+    base: Iterable[RequestRecord], other: Iterable[RequestRecord], of: str
+) -> dict[str, float]:
+    """The speedup of each prompt that both answered, in the order of their ids.
 
     Turns of a prompt are averaged (geometric mean), as they are not independent.
     """
@@ -21,8 +29,7 @@ def speedup(base: Iterable[RequestRecord], other: Iterable[RequestRecord], of: s
     for prompt, turn in mine.keys() & theirs.keys():
         ratio = theirs[(prompt, turn)] / mine[(prompt, turn)]
         prompts.setdefault(prompt, []).append(log(ratio))
-    ratios = [exp(mean(logs)) for _, logs in sorted(prompts.items())]
-    return Speedup(**metrics.paired_speedup(ratios, [1.0] * len(ratios)))
+    return {prompt: exp(mean(logs)) for prompt, logs in sorted(prompts.items())}
 
 
 def per_turn(records: Iterable[RequestRecord], of: str) -> dict[tuple[str, int], float]:

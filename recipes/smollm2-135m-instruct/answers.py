@@ -23,7 +23,7 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "6")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from capture import FeatureRecorder
+from capture import FeatureRecorder, give_states
 from vllm import LLM, SamplingParams
 
 from proposers.train.answers.chat import Chat
@@ -59,6 +59,8 @@ class Answers:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        if args.states:
+            give_states()
         self.llm = LLM(
             args.target,
             dtype="bfloat16",
@@ -178,16 +180,27 @@ class Answers:
     def abort_loops(self) -> None:
         """End requests that repeat themselves; what they wrote so far is kept."""
         for name in list(self.active):
-            length = self.recorder.length.get(name, 0)
-            output = (
-                self.recorder.tokens[self.recorder.slot_of[name], :length].tolist()
-                if length
-                else []
-            )
-            output = output[len(self.active[name]["prompt"]) :]
+            output = self._so_far(name)
             if len(output) > 60 and loop_start(output[-300:]) is not None:
-                self.engine.abort_request([name], internal=True)
-                self._finish(name, output)
+                self._end(name, output)
+
+    def end_all(self) -> None:
+        """End all requests; beginnings of answers that are worth it are kept."""
+        for name in list(self.active):
+            output = self._so_far(name)
+            if self.active[name]["kind"] == "answer" and len(output) > 60:
+                self._end(name, output)
+
+    def _so_far(self, name: str) -> list[int]:
+        length = self.recorder.length.get(name, 0)
+        if not length:
+            return []
+        tokens = self.recorder.tokens[self.recorder.slot_of[name], :length].tolist()
+        return tokens[len(self.active[name]["prompt"]) :]
+
+    def _end(self, name: str, output: list[int]) -> None:
+        self.engine.abort_request([name], internal=True)
+        self._finish(name, output)
 
     def run(self) -> None:
         """Work until `--tokens` tokens are stored or `--minutes` have passed."""
@@ -209,6 +222,8 @@ class Answers:
                     f" refused: {dict(self.gate.refused)}",
                     flush=True,
                 )
+        if self.queue is None:
+            self.end_all()
 
     @property
     def stored(self) -> int:
@@ -219,7 +234,9 @@ class Answers:
 def _writer(args: argparse.Namespace) -> Writer:
     target = Path(args.target)
     config = read_config(target, target.name)
-    size = bytes_per_token(config.num_key_value_heads, config.head_dim, config.hidden_size, 0)
+    states = 4 if args.states else 1
+    width = states * config.hidden_size
+    size = bytes_per_token(config.num_key_value_heads, config.head_dim, width, 0)
     source = Source.of(target, target.name)
     return Writer(Path(args.out), source, size, shard_tokens=args.shard_tokens)
 
@@ -241,6 +258,9 @@ def main() -> None:
     parser.add_argument("--shard-tokens", type=int, default=40_000, help="tokens in a shard")
     parser.add_argument(
         "--prompts", help="answer the first turns of this JSONL file instead, greedily"
+    )
+    parser.add_argument(
+        "--states", action="store_true", help="keep what an EAGLE-3 head reads, too"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

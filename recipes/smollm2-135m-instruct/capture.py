@@ -11,8 +11,27 @@ import numpy as np
 import torch
 
 
+def give_states() -> None:
+    """Let the engines that are made from now on compute what EAGLE-3 heads read.
+
+    Their forward then also returns the hidden states before three of the target's layers, which
+    vLLM chooses, as it does where it serves such a head.
+    """
+    from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+
+    inner = CPUModelRunner.load_model
+
+    def load_model(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.use_aux_hidden_state_outputs = True
+        inner(self, *args, **kwargs)
+
+    CPUModelRunner.load_model = load_model
+
+
 class FeatureRecorder:
     """Per-request buffers of token ids, rotated keys, values and final hidden states.
+
+    After `give_states` also of the three states before others of the target's layers.
 
     Buffers are `[slots, max_len, width]`; a request holds one slot from its first forward until
     `take`. Rows are addressed by position, so a chunked prefill or a request that is computed
@@ -28,6 +47,8 @@ class FeatureRecorder:
         self.keys = torch.zeros(slots, max_len, *shape, dtype=torch.bfloat16)
         self.values = torch.zeros(slots, max_len, *shape, dtype=torch.bfloat16)
         self.hidden = torch.zeros(slots, max_len, config.hidden_size, dtype=torch.bfloat16)
+        states = 3 * config.hidden_size if runner.use_aux_hidden_state_outputs else 0
+        self.states = torch.zeros(slots, max_len, states, dtype=torch.bfloat16)
         self.slot_of: dict[str, int] = {}
         self.length: dict[str, int] = {}
         self._free = list(range(slots))
@@ -55,12 +76,18 @@ class FeatureRecorder:
             result = inner(*args, **kwargs)
             state = self.runner.execute_model_state
             if state is not None and self._kv is not None:
-                self._record(state.scheduler_output.num_scheduled_tokens, state.hidden_states)
+                self._record(
+                    state.scheduler_output.num_scheduled_tokens,
+                    state.hidden_states,
+                    state.aux_hidden_states or [],
+                )
             return result
 
         self.runner.execute_model = execute_model
 
-    def _record(self, scheduled: dict[str, int], hidden: torch.Tensor) -> None:
+    def _record(
+        self, scheduled: dict[str, int], hidden: torch.Tensor, states: list[torch.Tensor]
+    ) -> None:
         names = self.runner.input_batch.req_ids
         counts = np.array([scheduled[name] for name in names])
         total = int(counts.sum())
@@ -72,6 +99,8 @@ class FeatureRecorder:
         self.keys[where] = self._kv[0][:total].view(total, *self.keys.shape[2:])
         self.values[where] = self._kv[1][:total].view(total, *self.values.shape[2:])
         self.hidden[where] = hidden[:total]
+        if states:
+            self.states[where] = torch.cat([state[:total] for state in states], -1)
         ends = positions[torch.from_numpy(np.cumsum(counts) - 1)]
         for name, end in zip(names, ends.tolist(), strict=True):
             self.length[name] = end + 1
@@ -84,11 +113,14 @@ class FeatureRecorder:
     def take(self, name: str) -> dict[str, torch.Tensor]:
         """Copy a finished request's rows out and free its slot.
 
-        Returns `tokens [n]`, `keys` and `values` `[n, kv_heads, head_dim]`, `hidden [n, hidden]`,
-        where n is the number of tokens that went through the target.
+        Returns `tokens [n]`, `keys` and `values` `[n, kv_heads, head_dim]`, `hidden [n, hidden]`
+        and, if there are any, `states [n, 3 * hidden]`, where n is the number of tokens that went
+        through the target.
         """
         slot, length = self.slot_of.pop(name), self.length.pop(name)
         self._free.append(slot)
         rows = {"tokens": self.tokens, "keys": self.keys}
         rows |= {"values": self.values, "hidden": self.hidden}
+        if self.states.shape[-1]:
+            rows["states"] = self.states
         return {key: tensor[slot, :length].clone() for key, tensor in rows.items()}

@@ -15,6 +15,7 @@ A shard (safetensors) holds S sequences laid end to end, T tokens in all:
 ``anchor``, ``shift``   ``[S]`` int32        token i is at position ``i + shift * (i >= anchor)``
 ``keys``, ``values``    ``[T, kv_heads, d]`` the target's last layer, keys rotated, bfloat16
 ``hidden``              ``[T, H]`` bfloat16  after the target's final norm
+``states``              ``[T, 3H]`` bfloat16 before three layers, for EAGLE-3; missing elsewhere
 ``top_tokens``          ``[T, k]`` int32     the k likeliest next tokens; missing when k = 0
 ``top_logits``          ``[T, k]`` float16   their logits, falling
 ``log_norm``            ``[T]`` float32      logsumexp of all logits

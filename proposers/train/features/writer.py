@@ -21,6 +21,7 @@ DTYPES = {
     "keys": torch.bfloat16,
     "values": torch.bfloat16,
     "hidden": torch.bfloat16,
+    "states": torch.bfloat16,
     "top_tokens": torch.int32,
     "top_logits": torch.float16,
     "log_norm": torch.float32,

@@ -153,7 +153,7 @@ class FeatureFolder:
     def rows(self, sequence: Sequence) -> dict[str, Tensor]:
         """Views of a sequence's rows, ``[n, ...]`` by the names of a shard's tensors."""
         data = self._shard(sequence.shard)
-        names = (*ROWS, *(TOP if "top_tokens" in data else ()))
+        names = (*ROWS, *(name for name in (*TOP, "states") if name in data))
         return {name: data[name][sequence.start : sequence.end] for name in names}
 
     def answer_counts(self, vocab_size: int) -> Tensor:

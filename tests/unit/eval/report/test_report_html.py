@@ -88,6 +88,19 @@ def test_every_plot_is_there_with_its_text(page: Page) -> None:
     assert "concurrency" not in page.text.split("Definitions")[0].replace("speed_bench", "")
 
 
+def test_what_was_drafted_at_each_load_is_drawn_where_there_are_several() -> None:
+    one = results()
+    title = "What was drafted at each load"
+    assert title not in Page(html(one, records())).text
+    more = [
+        arm.model_copy(update={"concurrency": 8, "label": f"{arm.label} c8"}) for arm in one.arms
+    ]
+    both = one.model_copy(update={"arms": [*one.arms, *more]})
+    text = Page(html(both, records())).text
+    assert f"\n{title}\n" in text
+    assert "50%" in text
+
+
 @pytest.mark.parametrize(
     "cell", ["1.56×", "[1.31, 1.87]", "31.2 tok/s", "2.58", "2/4", "3/4 (control)", "0.017", "3.14"]
 )

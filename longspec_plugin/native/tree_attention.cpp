@@ -13,7 +13,7 @@
 
 #include "vectors.h"
 
-constexpr int ROWS = 4;
+constexpr int ROWS = 4;  // lines at a time, and twice as many where there are
 
 struct Problem {
     const void *query;       // [rows, heads, head_dim], row stride below
@@ -33,15 +33,15 @@ struct Problem {
 };
 
 // scores[r][t] = sum_d query[r][d] * keys[d][t] for R rows; t in whole vectors
-template <int R>
-static void dot(const float *query, const float *keys, float *scores, int64_t dim, int64_t width,
+template <int R, typename T>
+static void dot(const float *query, const T *keys, float *scores, int64_t dim, int64_t width,
                 int64_t tokens) {
     for (int64_t t = 0; t < tokens; t += 2 * LANES) {
         vec a[R], b[R];
         for (int r = 0; r < R; ++r) a[r] = b[r] = vec{};
         for (int64_t d = 0; d < dim; ++d) {
-            vec k0 = *(const vec *)(keys + d * width + t);
-            vec k1 = *(const vec *)(keys + d * width + t + LANES);
+            vec k0 = load16(keys + d * width + t);
+            vec k1 = load16(keys + d * width + t + LANES);
             for (int r = 0; r < R; ++r) {
                 a[r] += query[r * dim + d] * k0;
                 b[r] += query[r * dim + d] * k1;
@@ -55,25 +55,48 @@ static void dot(const float *query, const float *keys, float *scores, int64_t di
 }
 
 // out[r][d] += sum_t weights[r][t] * values[t][d] for R rows
-template <int R>
-static void accumulate(const float *weights, const float *values, float *out, int64_t dim,
+template <int R, typename T>
+static void accumulate(const float *weights, const T *values, float *out, int64_t dim,
                        int64_t width, int64_t tokens) {
     for (int64_t d = 0; d < dim; d += LANES) {
         vec sum[R];
         for (int r = 0; r < R; ++r) sum[r] = *(const vec *)(out + r * dim + d);
         for (int64_t t = 0; t < tokens; ++t) {
-            vec v = *(const vec *)(values + t * dim + d);
+            vec v = load16(values + t * dim + d);
             for (int r = 0; r < R; ++r) sum[r] += weights[r * width + t] * v;
         }
         for (int r = 0; r < R; ++r) *(vec *)(out + r * dim + d) = sum[r];
     }
 }
 
+// Both for all lines, a whole number of ROWS
+template <typename T>
+static void dots(const float *query, const T *keys, float *scores, int64_t dim, int64_t width,
+                 int64_t tokens, int64_t lines) {
+    int64_t line = 0;
+    for (; line + 2 * ROWS <= lines; line += 2 * ROWS)
+        dot<2 * ROWS>(query + line * dim, keys, scores + line * width, dim, width, tokens);
+    if (line < lines) dot<ROWS>(query + line * dim, keys, scores + line * width, dim, width, tokens);
+}
+
+template <typename T>
+static void mix(const float *weights, const T *values, float *out, int64_t dim, int64_t width,
+                int64_t tokens, int64_t lines) {
+    int64_t line = 0;
+    for (; line + 2 * ROWS <= lines; line += 2 * ROWS)
+        accumulate<2 * ROWS>(weights + line * width, values, out + line * dim, dim, width, tokens);
+    if (line < lines)
+        accumulate<ROWS>(weights + line * width, values, out + line * dim, dim, width, tokens);
+}
+
 // One block's scores become weights; running maximum, sum and output are rescaled.
 static void soften(float *scores, float *out, float &top, float &sum, int64_t dim, int64_t width) {
-    float block_top = MASKED;
-    for (int64_t t = 0; t < width; ++t) block_top = std::max(block_top, scores[t]);
-    float new_top = std::max(top, block_top);
+    vec tops = vec{} + MASKED;
+    for (int64_t t = 0; t < width; t += LANES) {
+        const vec s = *(vec *)(scores + t);
+        tops = s > tops ? s : tops;
+    }
+    float new_top = std::max(top, max_lanes(tops));
     if (new_top <= MASKED) {
         std::fill(scores, scores + width, 0.0f);
         return;
@@ -88,22 +111,27 @@ static void soften(float *scores, float *out, float &top, float &sum, int64_t di
     }
     vec shift = vec{} + (top - new_top);
     float decay = top <= MASKED ? 0.0f : exp_negative(shift)[0];
-    float block_sum = 0.0f;
-    for (int i = 0; i < LANES; ++i) block_sum += total[i];
-    sum = sum * decay + block_sum;
+    sum = sum * decay + sum_lanes(total);
     top = new_top;
     if (decay != 1.0f)
-        for (int64_t d = 0; d < dim; ++d) out[d] *= decay;
+        for (int64_t d = 0; d < dim; d += LANES) *(vec *)(out + d) *= decay;
 }
 
-// Each layout brings `tokens` tokens from `start` on to keys[d][t] and values[t][d], as floats.
+// Each layout brings `tokens` tokens from `start` on to keys[d][t] and values[t][d], as floats. For
+// few lines those of `Blocks`, which lie so, are read where they are.
 struct Blocks {
+    static constexpr bool direct = true;
+
+    template <typename T>
+    static const T *at(const Problem &p, const int32_t *table, int64_t kv_head, int64_t start) {
+        return (const T *)p.keys + kv_head * p.head_stride + table[start / p.block_size] * p.cache_stride;
+    }
+
     template <typename T>
     static void load_tile(const Problem &p, const int32_t *table, int64_t kv_head, int64_t start,
                           int64_t tokens, float *keys, float *values) {
         const int64_t dim = p.head_dim, width = p.block_size;
-        const T *block = (const T *)p.keys + kv_head * p.head_stride +
-                         table[start / width] * p.cache_stride;
+        const T *block = at<T>(p, table, kv_head, start);
         const int64_t whole = std::min(width, (tokens + 2 * LANES - 1) / (2 * LANES) * 2 * LANES);
         for (int64_t d = 0; d < dim; ++d) widen(block + d * width, keys + d * width, whole);
         widen(block + dim * width, values, tokens * dim);
@@ -111,6 +139,13 @@ struct Blocks {
 };
 
 struct Slots {
+    static constexpr bool direct = false;
+
+    template <typename T>
+    static const T *at(const Problem &, const int32_t *, int64_t, int64_t) {
+        return nullptr;
+    }
+
     template <typename T>
     static void load_tile(const Problem &p, const int32_t *table, int64_t kv_head, int64_t start,
                           int64_t tokens, float *keys, float *values) {
@@ -133,7 +168,9 @@ static void attend(const Problem &p, int64_t request, int64_t kv_head) {
     const uint8_t *mask = p.mask + request * p.mask_width * p.mask_width;
     const int32_t *table = p.table + p.table_row[request] * p.table_stride;
     thread_local std::vector<float> buffer;
-    buffer.assign(padded * (2 * dim + width + 2) + 2 * dim * width, 0.0f);
+    const int64_t small = padded * (2 * dim + width + 2);
+    if (int64_t(buffer.size()) < small + 2 * dim * width) buffer.resize(small + 2 * dim * width);
+    std::fill(buffer.begin(), buffer.begin() + small, 0.0f);
     float *query = buffer.data(), *out = query + padded * dim, *scores = out + padded * dim;
     float *top = scores + padded * width, *sum = top + padded;
     float *keys = sum + padded, *values = keys + dim * width;
@@ -146,18 +183,25 @@ static void attend(const Problem &p, int64_t request, int64_t kv_head) {
     for (int64_t start = 0; start < total; start += width) {
         const int64_t tokens = std::min(width, total - start);
         const int64_t whole = std::min(width, (tokens + 2 * LANES - 1) / (2 * LANES) * 2 * LANES);
-        Layout::template load_tile<T>(p, table, kv_head, start, tokens, keys, values);
-        for (int64_t line = 0; line < padded; line += ROWS)
-            dot<ROWS>(query + line * dim, keys, scores + line * width, dim, width, whole);
+        const bool few = Layout::direct && padded <= 2 * ROWS && width % (2 * LANES) == 0;
+        const T *block = few ? Layout::template at<T>(p, table, kv_head, start) : nullptr;
+        if (few) {
+            dots(query, block, scores, dim, width, whole, padded);
+        } else {
+            Layout::template load_tile<T>(p, table, kv_head, start, tokens, keys, values);
+            dots(query, keys, scores, dim, width, whole, padded);
+        }
         for (int64_t line = 0; line < lines; ++line) {
             float *row_scores = scores + line * width;
-            std::fill(row_scores + tokens, row_scores + width, MASKED);
+            std::fill(row_scores + tokens, row_scores + whole, MASKED);
             for (int64_t t = std::max<int64_t>(prefix - start, 0); t < tokens; ++t)
                 if (!mask[line / group * p.mask_width + start + t - prefix]) row_scores[t] = MASKED;
-            soften(row_scores, out + line * dim, top[line], sum[line], dim, width);
+            soften(row_scores, out + line * dim, top[line], sum[line], dim, whole);
         }
-        for (int64_t line = 0; line < padded; line += ROWS)
-            accumulate<ROWS>(scores + line * width, values, out + line * dim, dim, width, tokens);
+        if (few)
+            mix(scores, block + dim * width, out, dim, width, tokens, padded);
+        else
+            mix(scores, values, out, dim, width, tokens, padded);
     }
     for (int64_t line = 0; line < lines; ++line) {
         T *to = (T *)p.out + (row0 + line / group) * p.out_stride +

@@ -110,7 +110,7 @@ def bad_words() -> Any:
     state.req_states = SimpleNamespace(
         all_token_ids=held(torch.randint(3, 6, (SLOTS, 2 * TEXT), dtype=torch.int32)),
         prompt_len=held(torch.full((SLOTS,), PROMPT, dtype=torch.int32)),
-        total_len=held(torch.tensor([PROMPT + 1, PROMPT + 2, TEXT, TEXT, TEXT - 1]).int()),
+        total_len=held(torch.tensor([TEXT, PROMPT + 1, TEXT, TEXT, PROMPT + 1]).int()),
     )
     return state
 

@@ -46,6 +46,7 @@ V1_HOOKS = replace(
 _V2 = "vllm.v1.worker.gpu"
 _STATE = f"{_V2}.model_states.default:DefaultModelState"
 _REJECTION = f"{_V2}.spec_decode.rejection_sampler:RejectionSampler"
+_GRAMMARS = "vllm.v1.structured_output:StructuredOutputManager"
 _LAYOUT = (
     *("cu_num_logits", "idx_mapping", "idx_mapping_np", "expanded_idx_mapping"),
     *("expanded_local_pos", "seq_lens_upper_bound_np", "verify_draft_sampled"),
@@ -78,6 +79,15 @@ V2_HOOKS = replace(
             *("sampled", "num_sampled", "logits", "cu_num_logits", "cu_num_logits_np"),
             "max_num_logprobs",
         ),
+        f"{_V2}.spec_decode.utils:DraftTokensHandler.set_draft_tokens": (
+            *("input_batch", "draft_tokens"),
+        ),
+        f"{_GRAMMARS}.validate_tokens": ("request", "spec_tokens"),
+        f"{_GRAMMARS}.grammar_bitmask": (
+            *("requests", "structured_output_request_ids", "scheduled_spec_decode_tokens"),
+        ),
+        f"{_V2}.sample.penalties:PenaltiesState.apply": ("logits", "ctx"),
+        f"{_V2}.sample.bad_words:BadWordsState.apply": ("logits", "ctx"),
         f"{_V2}.sample.sampler:Sampler.sample": (
             *("logits", "expanded_idx_mapping", "idx_mapping", "idx_mapping_np", "pos"),
             *("input_ids", "expanded_local_pos", "seq_lens_upper_bound_np", "return_logprobs"),

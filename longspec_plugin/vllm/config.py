@@ -84,6 +84,7 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     runners.check_chosen(runner, config)
     check_config(config, proposer, runner)
     backends.settle(config)
+    runners.settle_scheduler(config, runner)
     if _on_gpu():
         logging.getLogger("vllm.longspec").warning("longspec: %s", runners.UNPROVEN)
     return config

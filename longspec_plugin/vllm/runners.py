@@ -8,7 +8,7 @@ CUDA graphs that it captures.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..compat import Supported
@@ -33,6 +33,7 @@ class Runner:
         version: ``V1`` or ``V2``.
         worker: our worker's class.
         method: the speculative method that our configuration is rewritten to.
+        scheduler: the class of the scheduler whose grammars heed trees; None where there is none.
         hooks: what we lean on there.
     """
 
@@ -40,6 +41,7 @@ class Runner:
     worker: str
     method: Mapping[str, Any]
     hooks: Supported
+    scheduler: str | None = None
 
 
 V1 = Runner(
@@ -52,8 +54,9 @@ V1 = Runner(
 # lookahead slots, and has all token ids kept on the device. Upstream: vllm/config/speculative.py.
 # It can go when methods are no closed list.
 NGRAM = {"method": "ngram_gpu", "prompt_lookup_min": 1, "prompt_lookup_max": 1}
-V2 = Runner("V2", "longspec_plugin.vllm.v2.worker.LongSpecWorker", NGRAM, V2_HOOKS)
-V2_CPU = Runner("V2", "longspec_plugin.vllm.v2.worker_cpu.LongSpecWorker", NGRAM, V2_HOOKS)
+SCHEDULER = "longspec_plugin.vllm.v2.scheduler.TreeScheduler"
+V2 = Runner("V2", "longspec_plugin.vllm.v2.worker.LongSpecWorker", NGRAM, V2_HOOKS, SCHEDULER)
+V2_CPU = replace(V2, worker="longspec_plugin.vllm.v2.worker_cpu.LongSpecWorker")
 
 
 def choose() -> Runner:
@@ -83,6 +86,21 @@ def choose() -> Runner:
             " unset it"
         )
     return V2_CPU if HAS_TRITON and wanted is not False else V1
+
+
+def settle_scheduler(config: VllmConfig, runner: Runner) -> None:
+    """Take the runner's scheduler, where it fits and the user names no other."""
+    scheduling = config.scheduler_config
+    if scheduling.async_scheduling and scheduling.scheduler_cls is None:
+        scheduling.scheduler_cls = runner.scheduler
+
+
+def grammars_heed_trees(config: VllmConfig) -> bool:
+    """Whether requests with grammars get trees: where a scheduler of ours makes their bitmasks, and
+    no grammar begins in the middle of a step, as behind a reasoning that it leaves alone."""
+    output = config.structured_outputs_config
+    begins_later = bool(output.reasoning_parser) and not output.enable_in_reasoning
+    return config.scheduler_config.scheduler_cls == SCHEDULER and not begins_later
 
 
 def check_chosen(runner: Runner, config: VllmConfig) -> None:

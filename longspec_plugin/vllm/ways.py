@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vllm.sampling_params import SamplingParams
 
-ALONG_THE_TEXT = ("bad_words", "min_tokens", "thinking_token_budget", "structured_outputs")
-"""Parameters whose effect at a token depends on the tokens before it, beside penalties."""
+RULES = ("bad_words", "min_tokens", "structured_outputs", "allowed_token_ids")
+"""Parameters that change the logits, beside penalties and budgets of thinking."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,14 @@ class Way:
         refused: why it is not drafted, in a word or two; None where it is. (Min-p and logit bias:
             vLLM itself refuses such requests, with a message, beside any speculative method.)
         chained: its drafts are a chain: the engine's grammars advance along one.
+        timed: its thinking has a budget: a chain where all rows are drawn at once, as the engine
+            looks for the marks of thinking in the rows before a row.
         bare: its next token depends on the logits alone, by temperature, top-k and top-p.
     """
 
     refused: str | None = None
     chained: bool = False
+    timed: bool = False
     bare: bool = True
 
     @property
@@ -36,10 +39,10 @@ class Way:
         """From vLLM's sampling parameters; None: a request that samples nothing."""
         if params is None:
             return cls("no sampling parameters", bare=False)
-        told = {name for name in ALONG_THE_TEXT if getattr(params, name, None)}
         refused = "logprob_token_ids" if params.logprob_token_ids else None
-        rules = bool(told or params.allowed_token_ids or penalised(params))
-        return cls(refused, "structured_outputs" in told, not rules)
+        timed = getattr(params, "thinking_token_budget", None) is not None  # 0 is one
+        ruled = timed or penalised(params) or any(getattr(params, name, None) for name in RULES)
+        return cls(refused, bool(params.structured_outputs), timed, not ruled)
 
 
 def penalised(params: SamplingParams) -> bool:

@@ -171,6 +171,20 @@ def smallest_prompts(server: Server) -> Seen:
     return server.ask_all([{"prompt": prompt} for prompt in prompts])
 
 
+def prompts_given(server: Server, embed: Callable[[str], str] | None = None) -> Seen:
+    """Prompts of all lengths, greedy and seeded, as text or as ``embed`` writes them.
+
+    (No repetition penalty: vLLM 0.32 takes for the tokens of embeddings what an earlier request has
+    left in their place.)
+    """
+    drawn = {"temperature": 0.8, "seed": 5}
+    kinds: list[dict[str, Any]] = [{"logprobs": 1}, drawn, {"presence_penalty": 1.0}]
+    texts = (*PROMPTS, "a", COUNTING * 8)
+    given = [{"prompt": None, "prompt_embeds": embed(t)} if embed else {"prompt": t} for t in texts]
+    found = server.ask_all([{**g, **k, "max_tokens": 24} for g in given for k in kinds])
+    return [seen.get("choices", seen) for seen in found]
+
+
 CASES: tuple[Callable[[Server], Seen], ...] = (
     *(stops_whole, stops_streamed, lengths, minimum_with_stop, end_ignored, many_answers),
     *(logprobs, prompt_logprobs, echoes, near_the_limit, hang_up_and_ask_again, turns),

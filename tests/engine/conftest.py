@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .prompts import chat_prompts
-from .serving import Client, Plain, serve
+from .serving import EMBEDDINGS, Client, Plain, serve
 
 TREE = [4, 4, 2, 1]
 WHOLE = {"follow_load": False}  # trees of one size, whatever this machine's steps cost
@@ -49,7 +49,7 @@ def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def plain(target_dir: Path, prompts: list[str], logs: Path) -> Iterator[Plain]:
     """Stock vLLM without speculation, and its greedy answers."""
-    with serve(target_dir, logs / "plain.log") as client:
+    with serve(target_dir, logs / "plain.log", None, EMBEDDINGS) as client:
         yield client, client.complete_all(prompts, 8, max_tokens=TOKENS, temperature=0)
 
 

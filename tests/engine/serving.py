@@ -22,6 +22,7 @@ COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "-
 # Small blocks, so that short prompts leave whole ones behind; few, as several servers run at once.
 THINKING = {"reasoning_start_str": "<|im_start|>assistant\n", "reasoning_end_str": ". So, "}
 COMMON += ("--reasoning-config", json.dumps(THINKING))  # for budgets of thinking, where asked for
+EMBEDDINGS = "--enable-prompt-embeds"
 BLOCKS = ("--block-size", "32", "--num-gpu-blocks-override", "320")
 
 

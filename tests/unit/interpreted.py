@@ -13,10 +13,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def assert_checks_pass(path: Path) -> None:
-    """Run a file of checks; none may fail or be skipped."""
+def assert_checks_pass(path: Path, engine: bool = False) -> None:
+    """Run a file of checks; none may fail or be skipped.
+
+    Args:
+        engine: vLLM's own kernels are interpreted too.
+    """
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
     env = os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    if engine:
+        paths = [str(ROOT / "tests" / "interpreter"), env.get("PYTHONPATH")]
+        env |= {"LONGSPEC_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

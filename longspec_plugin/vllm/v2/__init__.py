@@ -2,6 +2,7 @@
 device, and the host runs ahead of it.
 
 A step: ``model_state`` lays the trees out that ``speculator`` drafted in the step before,
-``attention`` computes their rows, ``acceptance`` walks them and moves KV, ``speculator`` drafts.
+``attention`` computes their rows, ``rules`` holds penalties and the like along them, ``acceptance``
+walks them and moves KV, ``speculator`` drafts.
 ``topology`` is what lies between one step and the next.
 """

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
+from ..runners import grammars_heed_trees
 from ..target import last_attention_layer, shard, target_model
 from ..tree_attention import check_layers
 from .acceptance import TreeRejectionSampler
 from .attention import Kind
+from .draft_tokens import TreeTokensHandler
 from .model_state import TreeModelState
 from .replay_check import check_replays
+from .rules import TreeRules
 from .speculator import TreeSpeculator
 from .timing import Timing
 
@@ -28,8 +31,9 @@ class TreeRunner(_Runner):
         super().__init__(vllm_config, device)
         options = LongSpecOptions.from_json(vllm_config.additional_config["longspec"])
         self.timing = Timing.from_environment(self.device)
-        limited = options.schedule is not None
-        self.speculator = TreeSpeculator(options.build(), self, limited)
+        limited, grammars = options.schedule is not None, grammars_heed_trees(vllm_config)
+        self.speculator = TreeSpeculator(options.build(), self, limited, grammars)
+        self.draft_tokens_handler = TreeTokensHandler(self.device, self.speculator.topology)
 
     def kind(self, impl: Any) -> Kind:
         """How trees are attended to beside the backend that ``impl`` is of."""
@@ -54,6 +58,7 @@ class TreeRunner(_Runner):
             self.sampler, self.speculative_config, self.device
         )
         self.rejection_sampler.attach(self, topology, kind.views)
+        TreeRules(topology).attach(self.sampler)
         self.speculator.bind(
             lambda: target_model(self.model, self.vllm_config), layer, kind, shard()
         )

@@ -43,9 +43,13 @@ class TreeSpeculator(BaseSpeculator):
     draft_logits = None
     pcp_manager: Any = None
 
-    def __init__(self, proposer: Proposer, runner: Any, limited: bool = False) -> None:
-        """``limited``: the nodes that are taken of a tree follow the batch's size."""
+    def __init__(
+        self, proposer: Proposer, runner: Any, limited: bool = False, grammars: bool = False
+    ) -> None:
+        """``limited``: the nodes that are taken of a tree follow the batch's size; ``grammars``:
+        they heed trees."""
         self.proposer, self.runner, self.limited = proposer, runner, limited
+        self.grammars = grammars
         self.timing: Timing = runner.timing
         requests, device = runner.max_num_reqs, runner.device
         nodes, levels = proposer.max_nodes, proposer.max_depth
@@ -100,12 +104,11 @@ class TreeSpeculator(BaseSpeculator):
             graphs.capture(self.sizes)
 
     def admit(self, slot: int, way: Way) -> None:
-        """A request takes a slot. Where its rules run along the text its drafts are a chain:
-        vLLM's kernels take the rows before a row for the tokens before it."""
+        """A request takes a slot."""
         if way.refused:
             self.undrafted.note(way.refused)
         self.draftable[slot] = way.drafted
-        self.chained[slot] = self.in_chains[slot] = not way.bare
+        self.chained[slot] = self.in_chains[slot] = way.timed or (way.chained and not self.grammars)
         self.missed[slot] = False
 
     def propose(

@@ -17,8 +17,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from longspec_plugin.errors import LongSpecError
 
@@ -46,7 +48,8 @@ class Case:
 
     Attributes:
         params: sampling parameters of each prompt.
-        broken: the part of verification that is switched off: ``mask``, ``positions``, ``kv_move``.
+        broken: the part of verification that is switched off: ``mask``, ``positions``, ``kv_move``,
+            or what rules of the text make of a tree: ``penalties``, ``bad words``, ``grammars``.
         aborted: prompts that are given up after a few steps; their answers are empty.
     """
 
@@ -146,17 +149,23 @@ def broken(llm: Any, part: str) -> Iterator[None]:
         return
     core = llm.llm_engine.engine_core.engine_core
     runner = core.model_executor.driver_worker.worker.model_runner
+    manager = core.structured_output_manager
     places = {
+        "penalties": stock(runner.sampler, "PenaltiesState"),
+        "bad words": stock(runner.sampler, "BadWordsState"),
+        "grammars": (manager, "grammar_bitmask", partial(type(manager).grammar_bitmask, manager)),
         "mask": (runner.speculator.graphs, "run", lambda count: _causal(runner.speculator, count)),
         "positions": (runner.model_state, "place", lambda *_: None),
         "kv_move": (runner.rejection_sampler, "move", lambda *_: None),
     }
-    owner, name, nothing = places[part]
-    setattr(owner, name, nothing)
-    try:
+    with patch.object(*places[part]):
         yield
-    finally:
-        delattr(owner, name)
+
+
+def stock(sampler: Any, name: str) -> tuple[Any, str, Any]:
+    """vLLM's own rule in the place of ours: rows before a row count as its text."""
+    rule = next(rule for rule in sampler.logits_processors if type(rule).__name__ == name)
+    return rule, "apply", partial(type(rule).apply, rule)
 
 
 def _causal(speculator: Any, count: int) -> None:
@@ -175,6 +184,7 @@ def forbid_reads() -> None:
     """From laying trees out to drafting the next, nothing may be read back from the device."""
     from longspec_plugin.vllm.v2.acceptance import TreeRejectionSampler
     from longspec_plugin.vllm.v2.model_state import TreeModelState
+    from longspec_plugin.vllm.v2.rules import TreeRules
     from longspec_plugin.vllm.v2.speculator import TreeSpeculator
     from longspec_plugin.vllm.v2.topology import StepRows
 
@@ -182,6 +192,7 @@ def forbid_reads() -> None:
 
     guard(StepRows, "fill")
     guard(TreeModelState, "place")
+    guard(TreeRules, "penalise", "forbid")
     guard(TreeRejectionSampler, "walk", "move")
     guard(TreeSpeculator, "stage")
     guard(TreeSpeculator, "draft", unless=lambda speculator: speculator.proposer.host)

@@ -21,7 +21,7 @@ import torch
 from proposers.load.schedule import KEY
 
 from .bed import Answered, Case, Engine
-from .model import ANSWER, THOUGHT, Tiny, make
+from .model import ANSWER, THOUGHT, VOCABULARY, Tiny, make
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = 12
@@ -65,7 +65,33 @@ BUDGETS = [
 ]
 """Of thinking, which begins with the prompt's last token here (``bed.THINKING``)."""
 RULED = [rule for rule in RULES if rule and "logprobs" not in rule]
-"""Rules that run along the text: drafts are chains."""
+PENALTIES: list[dict[str, Any]] = [
+    {"repetition_penalty": 1.3},
+    {"repetition_penalty": 2.0},
+    {"frequency_penalty": 2.0},
+    {"presence_penalty": 2.0, "logprobs": 2},
+    {"repetition_penalty": 1.1, "frequency_penalty": 1.0, "presence_penalty": 0.5},
+    {"repetition_penalty": 1.5, "temperature": 0.8, "seed": 3, "logprobs": 2},
+    {"repetition_penalty": 1.05},
+    {"repetition_penalty": 0.7},
+    {"frequency_penalty": 0.4},
+    {"presence_penalty": -1.0, "logprobs": 2},
+    {"repetition_penalty": 0.9, "frequency_penalty": -0.5},
+    {"frequency_penalty": -1.5, "temperature": 0.8, "seed": 4, "top_p": 0.9},
+]
+EVEN, ODD = "w[2468][0-9]{0,2}", "w[13579][0-9]{0,2}"
+GRAMMARS: list[dict[str, Any]] = [
+    {"structured_outputs": {"regex": f"({EVEN}{ODD}){{40}}"}},
+    {"structured_outputs": {"regex": f"(({EVEN}){{3}}{ODD}){{40}}"}},
+    {"structured_outputs": {"regex": f"({ODD}|({EVEN}){{2}}){{80}}"}, "repetition_penalty": 1.3},
+    {},
+    {"structured_outputs": {"regex": f"({ODD}{EVEN}|{EVEN}{ODD}{ODD}){{40}}"}, "logprobs": 2},
+    {"structured_outputs": {"regex": f"({EVEN}{ODD}){{40}}"}, "temperature": 0.8, "seed": 3},
+]
+"""Which words may follow depends on the path to them; trees, beside a request without rules."""
+BROKEN = dict.fromkeys(("mask", "positions", "kv_move"), ("glide", "greedy"))
+BROKEN |= {part: ("ruled", part) for part in ("penalties", "bad words", "grammars")}
+"""Parts that are switched off, and the engine and case that each then spoils."""
 
 
 @pytest.fixture(scope="session")
@@ -98,11 +124,53 @@ def cases(prompts: list[list[int]]) -> list[Case]:
 def answered(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answered]:
     """Every case of every engine, by ``engine/case``."""
     folder = tmp_path_factory.mktemp("v2")
-    plain = run(folder, [Engine("plain", str(tiny.target), cases(tiny.prompts))])
-    pairs = list(zip(tiny.prompts, plain["plain/greedy"].tokens, strict=True))
-    known = folder / "answers.json"
-    known.write_text(json.dumps(pairs))
-    return plain | run(folder, with_trees(tiny, known))
+    asked, ruled = cases(tiny.prompts), told_rules(tiny)
+    plain = run(folder, [Engine("plain", str(tiny.target), [*asked, *ruled])])
+    greedy, rules = folder / "greedy.json", folder / "rules.json"
+    for path, kept in ((greedy, [asked[0]]), (rules, ruled)):
+        pairs = [pair for case in kept for pair in answers(case, plain)]
+        path.write_text(json.dumps(pairs))
+    return plain | run(folder, with_trees(tiny, greedy, rules))
+
+
+def answers(case: Case, plain: dict[str, Answered]) -> list[tuple[list[int], list[int]]]:
+    """Prompts with what the plain engine answered."""
+    return [*zip(case.prompts, plain[f"plain/{case.name}"].tokens, strict=True)]
+
+
+def pieces(answer: list[int]) -> list[str]:
+    """What would be said, three words at a time, as bad words."""
+    words = [VOCABULARY[token] for token in answer]
+    return [" ".join(words[i : i + 3]) for i in range(1, ANSWER - 3, 4)]
+
+
+def told_rules(tiny: Tiny) -> list[Case]:
+    """Prompts of three lengths: an oracle tells by its prompt which answer it must give."""
+    words = [{"bad_words": pieces(answer)} for answer in tiny.answers[:6]]
+    kinds = (("bad words", 1, words), ("penalties", 3, PENALTIES), ("grammars", 4, GRAMMARS))
+    return [
+        Case(
+            name,
+            [[*prompt, *prompt[1:more]] for prompt in tiny.prompts[: len(rules)]],
+            [{**GREEDY, **rule} for rule in rules],
+        )
+        for name, more, rules in kinds
+    ]
+
+
+def broken(engine: str, asked: list[Case]) -> list[Case]:
+    """The negative controls of an engine: fewer and shorter answers, without a part."""
+    return [
+        Case(
+            f"without {part}",
+            case.prompts[:6],
+            [{**params, "max_tokens": 20} for params in case.params[:6]],
+            part,
+        )
+        for part, spoilt in BROKEN.items()
+        for case in asked
+        if spoilt == (engine, case.name)
+    ]
 
 
 def seeded(prompts: list[list[int]]) -> Case:
@@ -114,9 +182,10 @@ def mixed(prompts: list[list[int]]) -> Case:
     return Case(MIXED, prompts[:6], [SHORT, {**SHORT, "temperature": 0.8, "seed": 1}] * 3)
 
 
-def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
+def with_trees(tiny: Tiny, known: Path, rules: Path) -> list[Engine]:
     """GLIDE's trees in all cases and broken, with a GPU's attention; with lookups and too few
-    blocks; an oracle's; trees from Python; and GLIDE's on two ranks."""
+    blocks; an oracle's, of greedy answers and of those by rules; trees from Python; and GLIDE's on
+    two ranks."""
 
     def engine(name: str, asked: list[Case], spec: dict[str, Any], **arguments: Any) -> Engine:
         config = {"method": "longspec", **spec}
@@ -124,10 +193,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
 
     prompts, draft = tiny.prompts, {"model": str(tiny.draft)}
     greedy = Case("greedy", prompts, [GREEDY] * COUNT)
-    controls = [
-        Case(part, prompts[:6], [{**GREEDY, "max_tokens": 20}] * 6, part)
-        for part in ("mask", "positions", "kv_move")
-    ]
+    asked, ruled = cases(prompts), told_rules(tiny)
     tight = {
         "max_model_len": 96,
         "num_gpu_blocks_override": 8,
@@ -144,14 +210,15 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
         if CAN_SHARE
         else []
     )
-    again = replace(next(case for case in cases(prompts) if case.name == LIMIT), name="again")
+    again = replace(next(case for case in asked if case.name == LIMIT), name="again")
     oracle = {"proposer": tests, "answers": str(known)}
+    by_rules = {**oracle, "answers": str(rules)}
     stale = [] if ON_GPU else [engine("stale", [], oracle, **on_gpu("StaleMaskWorker"))]
     return [
         *stale,
         engine(
             "glide",
-            [*cases(prompts), again, *controls],
+            [*asked, again, *broken("glide", asked)],
             glide,
             enable_prefix_caching=True,
             **on_gpu("CapturingFlashWorker"),
@@ -160,6 +227,7 @@ def with_trees(tiny: Tiny, known: Path) -> list[Engine]:
             "tight", [greedy, aborted, *more], {**draft, **lookup}, **tight, **on_gpu("FlashWorker")
         ),
         engine("oracle", [greedy, *more], oracle, **on_gpu("CapturingTritonWorker")),
+        engine("ruled", [*ruled, *broken("ruled", ruled)], by_rules, **on_gpu("FlashWorker")),
         engine(
             "load",
             [Case("ending", prompts[:6], [{**GREEDY, "max_tokens": n} for n in ENDING])],

@@ -29,11 +29,12 @@ THOUGHT = VOCABULARY.index("w1")
 
 @dataclass(frozen=True)
 class Tiny:
-    """A target, its draft, and prompts whose answers the draft has seen."""
+    """A target, its draft, and prompts whose (greedy) answers the draft has seen."""
 
     target: Path
     draft: Path
     prompts: list[list[int]]
+    answers: list[list[int]]
 
 
 def make(folder: Path, prompts: int) -> Tiny:
@@ -60,11 +61,14 @@ def make(folder: Path, prompts: int) -> Tiny:
     model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(target)
 
+    answers: dict[tuple[int, ...], list[int]] = {}
+
     def answer(prompt: list[int], _number: int) -> Reply:
         out = model.generate(
             torch.tensor([prompt]), max_new_tokens=ANSWER, do_sample=False, pad_token_id=EOS
         )
-        return out[0, len(prompt) :].tolist(), "length"
+        answers[tuple(prompt)] = out[0, len(prompt) :].tolist()
+        return answers[tuple(prompt)], "length"
 
     texts = [[WORDS[i % len(WORDS)] for i in words(n, 4 + 2 * n % 19)] for n in range(3 * prompts)]
     lines = [json.dumps({"prompt": " ".join(text)}) + "\n" for text in texts]
@@ -81,5 +85,5 @@ def make(folder: Path, prompts: int) -> Tiny:
         assert main(["answers", "--recipe", str(recipe), "--server", address]) == 0
     for command in ("features", "train"):
         assert main([command, "--recipe", str(recipe)]) == 0
-    ids = [[USER, *(VOCABULARY.index(word) for word in text), EOS, BOT] for text in texts]
-    return Tiny(target, folder / "data" / "draft", ids[:prompts])
+    ids = [[USER, *(VOCABULARY.index(word) for word in text), EOS, BOT] for text in texts[:prompts]]
+    return Tiny(target, folder / "data" / "draft", ids, [answers[tuple(prompt)] for prompt in ids])

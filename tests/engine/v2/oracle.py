@@ -19,6 +19,7 @@ ROOM = 600
 
 class OracleTrees(Proposer):
     """Two children of the root, each with two of its own; the truth is in one of them, or none.
+    The other child is the token after the truth: whoever took it for said would not say it again.
 
     ``answers`` is a file of ``[prompt ids, answer ids]`` pairs.
     """
@@ -51,6 +52,7 @@ class OracleTrees(Proposer):
         nodes = torch.arange(self.max_nodes, device=length.device)
         tokens = (one[:, None] * 7 + length[:, None] * 13 + 5 * nodes + 3) % self.vocabulary
         branch, right = case % 2, case < 6
+        tokens.scatter_(1, 1 - branch[:, None], two[:, None])
         tokens.scatter_(1, branch[:, None], torch.where(right, one, tokens[:, 6])[:, None])
         child = 2 + 2 * branch + case // 2 % 2
         tokens.scatter_(1, child[:, None], torch.where(case % 3 != 2, two, tokens[:, 6])[:, None])

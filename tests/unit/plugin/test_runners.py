@@ -91,3 +91,37 @@ def test_slots_are_stable_and_used_again() -> None:
     slots.give_back({"a", "unknown"})
     assert slots.take("c", 4) == (0, 0)
     assert slots.take("b", 11) == (1, 2)
+
+
+def configured(asynchronous: bool, scheduler: str | None, parser: str, inside: bool) -> Any:
+    return SimpleNamespace(
+        scheduler_config=SimpleNamespace(async_scheduling=asynchronous, scheduler_cls=scheduler),
+        structured_outputs_config=SimpleNamespace(
+            reasoning_parser=parser, enable_in_reasoning=inside
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("runner", "asynchronous", "own", "parser", "inside", "heeded"),
+    [
+        (runners.V2, True, None, "", False, True),
+        (runners.V2, True, None, "qwen3", True, True),
+        (runners.V2, True, None, "qwen3", False, False),
+        (runners.V2, True, "my.Scheduler", "", False, False),
+        (runners.V2, False, None, "", False, False),
+        (runners.V1, True, None, "", False, False),
+    ],
+)
+def test_grammars_heed_trees_where_our_scheduler_makes_their_masks(
+    runner: runners.Runner,
+    asynchronous: bool,
+    own: str | None,
+    parser: str,
+    inside: bool,
+    heeded: bool,
+) -> None:
+    config = configured(asynchronous, own, parser, inside)
+    runners.settle_scheduler(config, runner)
+    assert runners.grammars_heed_trees(config) == heeded
+    assert own in (None, config.scheduler_config.scheduler_cls)

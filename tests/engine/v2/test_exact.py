@@ -49,7 +49,7 @@ def test_greedy_answers_with_drafts_accepted(answered: Results, engine: str) -> 
 def test_requests_with_rules_along_the_text_are_drafted(
     answered: Results, engine: str, case: str, least: float
 ) -> None:
-    """The oracle hides its answers in trees: its chains would be accepted half as often."""
+    """Drafts of such requests are accepted, in trees that hide the answers among others."""
     found = answered[f"{engine}/{case}"].counters
     accepted, drafts = (found[f"spec_decode_num_{n}"] for n in ("accepted_tokens", "drafts"))
     print(f"{engine}, {case}: AL {1 + accepted / drafts:.2f} over {drafts:.0f} steps")

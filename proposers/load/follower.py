@@ -106,10 +106,10 @@ class LoadFollower:
         self._since += 1
         other = self._other(rates)
         late = other.effort is Effort.WHOLE and here.effort is not Effort.WHOLE
-        loss = HOLD * (rate / max(rates[other], 1e-9) - 1) + late
+        loss = HOLD * (rate / max(self.rate(other, requests, drafted), 1e-9) - 1) + late
         if self._since > max(REST, loss / PRICE):
             self._waited = {effort: waited + 1 for effort, waited in self._waited.items()}
-            return self._hold(other if other != here else Choice(here.effort, ALL))
+            return self._hold(other)
         return self.chosen
 
     def _bests(self, requests: int, drafted: int) -> dict[Effort, tuple[Choice, float]]:
@@ -134,7 +134,8 @@ class LoadFollower:
         wanted = {c: rate * (1 + LONGING * self._waited[c.effort]) for c, rate in rates.items()}
         if not self.chosen.effort:
             del wanted[self.chosen]
-        return max(wanted, key=lambda choice: wanted[choice])
+        other = max(wanted, key=lambda choice: wanted[choice])
+        return other if other != self.chosen else Choice(other.effort, ALL)
 
     def stepped(self, requests: int, rows: int, seconds: float) -> None:
         """A step without prefill took so long, drafting apart."""

@@ -79,4 +79,11 @@ def _recipe(path: Path) -> dict[str, Any]:
         raise UserError(f"--recipe {path}: cannot be read ({one_line(str(error))})") from None
     if not isinstance(found, dict):
         raise UserError(f"--recipe {path}: expected options as NAME: VALUE, a line each")
+    arms = found.get("arms")
+    for name in arms if isinstance(arms, dict) else ():
+        if not isinstance(name, str):
+            raise UserError(
+                f"--recipe {path}: arms: the name {name!r} is no text; put it in quotes (YAML reads"
+                " on, off, yes, no and digits otherwise)"
+            )
     return {str(name).replace("-", "_"): value for name, value in found.items()}

@@ -25,6 +25,12 @@ def recipe(folder: Path, **given: Any) -> list[str]:
     return ["--recipe", str(path)]
 
 
+def test_a_name_that_yaml_reads_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("arms:\n  vanilla:\n  off: {method: ngram}\n")
+    with pytest.raises(UserError, match=r"arms: the name False is no text; put it in quotes"):
+        arms("--recipe", str(tmp_path / "recipe.yaml"))
+
+
 def test_vanilla_runs_first() -> None:
     assert [arm.name for arm in arms("--arms", "ngram,vanilla,suffix")] == [
         "vanilla",

@@ -45,13 +45,14 @@ class TreeDrafter:
         raise LongSpecError("method 'longspec' needs its own worker; do not set --worker-cls")
 
     def drafted_rows(self, runner: Any, sampled: Sequence[Sequence[int]]) -> list[int]:
-        """Batch rows that get a tree: they sampled a token, and their sampling allows one; none
-        where no tree pays at this load."""
+        """Batch rows that get a tree: they sampled a token, their sampling allows one, and their
+        drafts have not kept failing; none where no tree pays at this load."""
         requests = runner.input_batch.req_ids
         rows = [
             row
             for row, request in enumerate(requests)
             if sampled[row] and self.way(request, runner).drafted and self._room(row, runner) > 0
+            if self.sizes.wants(request)
         ]
         share = max(self.max_tokens // max(len(requests), 1) - 1, 1)
         return rows if self.sizes.choose(len(requests), len(rows), share) else []
@@ -111,6 +112,7 @@ class TreeDrafter:
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""
         self.slots.give_back(request_ids)
+        self.sizes.forget(request_ids)
         for request in request_ids:
             self._ways.pop(request, None)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from proposers.base import Proposer
 from proposers.load.follower import ALL, Choice, Effort, LoadFollower
+from proposers.load.rests import Rests
 from proposers.load.yields import EDGES, LEASTS, Verified
 from proposers.tree import DraftTrees
 
@@ -37,6 +38,7 @@ class TreeSizes:
         self.follower = (
             LoadFollower(proposer.cheaper, proposer.max_nodes) if options.follow_load else None
         )
+        self._rests = Rests()
         self._rows: dict[str, int] = {}
         self._decodes = False
         self._before: dict[str, int] = {}
@@ -73,8 +75,20 @@ class TreeSizes:
 
     def verified(self, requests: Sequence[str], trees: DraftTrees, rows: Tensor) -> None:
         """The step's trees were walked; ``rows`` are the walk's."""
-        if self.follower is not None:
-            self._verified(Verified.of(trees, rows, self._count(requests)))
+        if self.follower is None:
+            return
+        self._verified(Verified.of(trees, rows, self._count(requests)))
+        accepted = (rows[:, 1:] > 0).sum(1).tolist()
+        for told in zip(requests, trees.sizes.tolist(), accepted, strict=True):
+            self._rests.note(*told)
+
+    def wants(self, request: str) -> bool:
+        """Whether this request is drafted now; one whose drafts keep failing is at times not."""
+        return self.follower is None or self._rests.wants(request)
+
+    def forget(self, requests: set[str]) -> None:
+        """They ended."""
+        self._rests.forget(requests)
 
     def _verified(self, verified: Verified) -> None:
         if self.follower is not None and verified.trees:

@@ -93,6 +93,19 @@ def test_effort_and_likelihood_are_those_of_the_choice() -> None:
     assert (kept.cheap, kept.least) == (True, pytest.approx(math.log(0.47)))
 
 
+def test_a_request_whose_drafts_fail_rests_where_the_load_is_followed() -> None:
+    trees = from_parents([[5], [6]], [[-1], [-1]], [[-1.0], [-1.0]])
+    rows = greedy_walk(trees, torch.tensor([[1, 0], [6, 0]])).rows
+    for follows in (True, False):
+        kept = sizes(follow_load=follows)
+        for _ in range(20):
+            kept.verified(["bad", "good"], trees, rows)
+        assert kept.wants("good")
+        assert kept.wants("bad") is not follows
+        kept.forget({"bad"})
+        assert kept.wants("bad")
+
+
 @pytest.mark.parametrize(("requests", "nodes"), [(1, 8), (2, 8), (3, 2), (9, 0)])
 def test_by_hand(requests: int, nodes: int) -> None:
     kept = sizes(schedule=NodeSchedule.read([[1, 2, 8], [3, 4, 2], [5, 9, 0]]), follow_load=False)

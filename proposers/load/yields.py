@@ -16,6 +16,7 @@ EDGES = (0.92, 0.85, 0.77, 0.69, 0.63, 0.55, 0.47, 0.39, 0.31, 0.26, 0.21, 0.16,
 """Path probabilities that nodes are told apart by. None is a fraction of small numbers, as lookups
 give them, so that no rounding decides."""
 LEASTS = tuple(math.log(edge) if edge else -math.inf for edge in EDGES)
+_RISING = -np.array(LEASTS)
 MEMORY = 400.0
 """Trees that are remembered: texts change, and what 400 trees yield is known to some hundredths."""
 DOUBT = 8.0
@@ -92,5 +93,5 @@ class Yields:
 
 def _counts(scores: Sequence[float]) -> np.ndarray:
     """How many are of each likelihood."""
-    places = np.searchsorted(-np.array(LEASTS), -np.asarray(scores, dtype=np.float64))
+    places = np.searchsorted(_RISING, -np.asarray(scores, dtype=np.float64))
     return np.bincount(places, minlength=len(EDGES))

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from proposers.glide.checkpoint import FILES, write_weights
+from proposers.glide.layer import GatedMLP
 from proposers.train.target import TargetWeights
 
 Tables = tuple[Tensor, Tensor]
@@ -41,20 +41,6 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(queries, hidden, bias=False)
 
 
-class Mlp(nn.Module):
-    """``[N, H]`` to ``[N, H]``: a gated SiLU."""
-
-    def __init__(self, hidden: int, inner: int) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(hidden, inner, bias=False)
-        self.up_proj = nn.Linear(hidden, inner, bias=False)
-        self.down_proj = nn.Linear(inner, hidden, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
-        return y
-
-
 class Layer(nn.Module):
     """The decoder layer."""
 
@@ -68,7 +54,7 @@ class Layer(nn.Module):
         sizes = (self.heads * self.head_dim, self.kv_heads * self.head_dim)
         self.self_attn = Attention(hidden, *sizes)
         self.post_attention_layernorm = nn.RMSNorm(hidden, eps)
-        self.mlp = Mlp(hidden, config["intermediate_size"])
+        self.mlp = GatedMLP(hidden, config["intermediate_size"])
 
     def read(self, embedded: Tensor, hidden: Tensor) -> Tensor:
         """``[N, 2H]`` what attention reads of ``[N, H]`` embeddings and hidden states."""

@@ -140,6 +140,17 @@ def _stacked(axes: Any, row: int, sizes: Mapping[str, float], share: Mapping[str
     return start
 
 
+def _bars(figure: Any, axes: Any, names: Sequence[str], unit: str) -> None:
+    """Axes and legend of stacked bars, with room for a word behind each."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.margins(x=0.18)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(unit)
+    axes.grid(visible=False, axis="y")
+    figure.legend(loc="outside upper left", ncols=3, handlelength=1)
+
+
 def by_load(arms: Sequence[ArmResult]) -> Plot | None:
     """What an arm drafted at each load, and the throughput that came of it."""
     told = [(arm, arm.choices) for arm in arms if arm.choices]
@@ -158,13 +169,7 @@ def by_load(arms: Sequence[ArmResult]) -> Plot | None:
             if base and arm.throughput_tok_s:
                 text = f" {arm.throughput_tok_s / base:.2f}×"
                 axes.text(end, row, text, va="center")
-        axes.set_yticks(range(len(told)), [arm.label for arm, _ in told])
-        axes.set_ylim(len(told) - 0.4, -0.6)
-        axes.margins(x=0.14)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("share of steps")
-        axes.grid(visible=False, axis="y")
-        figure.legend(loc="outside upper left", ncols=3)
+        _bars(figure, axes, [arm.label for arm, _ in told], "share of steps")
 
     caption = (
         "Whole: the draft model's trees and lookups; cheap: lookups alone; none: no drafts. Beside"
@@ -185,13 +190,7 @@ def time_split(arms: Sequence[ArmResult]) -> Plot | None:
             sizes = {part: getattr(split, f"{part}_ms") for part in ("verify", "draft", "engine")}
             end = _stacked(axes, row, sizes, split.share)
             axes.text(end, row, f" {split.cycle_ms:.1f} ms", va="center")
-        axes.set_yticks(range(len(told)), [arm.label for arm, _ in told])
-        axes.set_ylim(len(told) - 0.4, -0.6)
-        axes.margins(x=0.18)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("ms per cycle")
-        axes.grid(visible=False, axis="y")
-        figure.legend(loc="outside upper left", ncols=3, handlelength=1)
+        _bars(figure, axes, [arm.label for arm, _ in told], "ms per cycle")
 
     caption = (
         "Verify: the target's step up to the logits. Draft: drafting and accepting, all that the"

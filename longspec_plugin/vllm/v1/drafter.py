@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,10 +105,10 @@ class TreeDrafter:
         if self.proposer.host:
             trees = self.shard.agreed(trees, self.proposer.max_nodes)
         trees = trees.truncated(context.budgets)
+        if context.least == -math.inf:
+            return trees
         unlikely = (trees.log_probs < context.least) & trees.valid()
-        if bool(unlikely.any()):
-            return prune(trees, context.budgets, context.least)
-        return trees
+        return prune(trees, context.budgets, context.least) if bool(unlikely.any()) else trees
 
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""

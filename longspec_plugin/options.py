@@ -17,6 +17,7 @@ from .errors import LongSpecError
 
 ENGINE_KEYS = ("method", "model")
 FOLLOW = "follow_load"
+FEW_ROWS = "few_rows"
 DEFAULT_PROPOSER = "glide"
 
 
@@ -32,6 +33,7 @@ class LongSpecOptions:
         schedule: the most nodes of a tree by batch size, told by hand.
         follow_load: whether they are chosen by what steps cost and trees yield; None where the
             engine can and no schedule is given.
+        few_rows: whether the target's matrix products are our kernel's; None where it is quicker.
     """
 
     draft: Path | None
@@ -39,6 +41,7 @@ class LongSpecOptions:
     proposer_options: dict[str, Any]
     schedule: NodeSchedule | None = None
     follow_load: bool | None = None
+    few_rows: bool | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LongSpecOptions:
@@ -56,8 +59,9 @@ class LongSpecOptions:
         if proposer != own_proposer:
             defaults = {}  # the draft's defaults are meant for its own proposer
         options = {**defaults, **given}
+        few = _flag(FEW_ROWS, options.pop(FEW_ROWS, None))
         schedule, follow = _load(options.pop(KEY, None), options.pop(FOLLOW, None))
-        return cls(draft, proposer, options, schedule, follow)
+        return cls(draft, proposer, options, schedule, follow, few)
 
     def build(self) -> Proposer:
         """The proposer, without the target; refuses bad options and bad drafts."""
@@ -77,19 +81,26 @@ class LongSpecOptions:
             "proposer_options": self.proposer_options,
             "schedule": self.schedule.to_json() if self.schedule else None,
             "follow_load": self.follow_load,
+            "few_rows": self.few_rows,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LongSpecOptions:
         draft = Path(data["draft"]) if data["draft"] else None
         schedule, follow = _load(data["schedule"], data["follow_load"])
-        return cls(draft, data["proposer"], dict(data["proposer_options"]), schedule, follow)
+        options, few = dict(data["proposer_options"]), data["few_rows"]
+        return cls(draft, data["proposer"], options, schedule, follow, few)
+
+
+def _flag(name: str, value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise LongSpecError(f"{name}={value!r}: allowed are true and false")
+    return value
 
 
 def _load(schedule: Any, follow: Any) -> tuple[NodeSchedule | None, bool | None]:
     """The two options of trees that follow the load, checked."""
-    if follow is not None and not isinstance(follow, bool):
-        raise LongSpecError(f"{FOLLOW}={follow!r}: allowed are true and false")
+    follow = _flag(FOLLOW, follow)
     if schedule is None:
         return None, follow
     if follow:

@@ -9,7 +9,7 @@ from proposers.load.schedule import KEY
 from proposers.rotary import keys_of
 
 from ..gates import Gate, Rule, check_draft_fits
-from ..options import FOLLOW, LongSpecOptions
+from ..options import FEW_ROWS, FOLLOW, LongSpecOptions
 from . import NAME
 
 GATE = Gate(NAME)
@@ -24,12 +24,13 @@ TREE_FLAGS = (
 
 
 def check_options(options: LongSpecOptions) -> None:
-    """Refuse what only vLLM's trees do: SGLang's have one size."""
+    """Refuse what only vLLM's trees do: SGLang's have one size, and its products are its own."""
     instead = "take it away with null, here trees have one size"
     GATE.check(
         [
             (options.schedule, KEY, instead),
             (options.follow_load, f"{FOLLOW}=true", instead),
+            (options.few_rows, f"{FEW_ROWS}=true", "take it away with null"),
         ]
     )
 

@@ -40,6 +40,9 @@ V1_HOOKS = replace(
         ),
         f"{_V1}.initialize_kv_cache": ("kv_cache_config",),
         f"{_V1}.load_model": ("load_dummy_weights",),
+        "vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm": (
+            *("layer", "remove_weight"),
+        ),
     },
 )
 

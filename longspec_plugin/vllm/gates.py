@@ -10,7 +10,8 @@ from proposers.load.schedule import KEY
 from proposers.rotary import keys_of
 
 from ..gates import Gate, Rule, check_draft_fits
-from ..options import FOLLOW, LongSpecOptions
+from ..native import few_rows
+from ..options import FEW_ROWS, FOLLOW, LongSpecOptions
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -45,7 +46,17 @@ def following(options: LongSpecOptions, args: EngineArgs, runner: Runner) -> Lon
         instead = f"leave it out, or tell nodes by hand as {KEY}"
         raise GATE.refusal(f"{FOLLOW}=true without a host that waits for each step", instead)
     wanted = able if options.follow_load is None else options.follow_load
-    return replace(options, follow_load=wanted)
+    return replace(options, follow_load=wanted, few_rows=_few_rows(options, runner))
+
+
+def _few_rows(options: LongSpecOptions, runner: Runner) -> bool:
+    """Settled here, as what is compiled depends on it."""
+    tried = options.few_rows is not False and runner.version == "V1"
+    able = tried and few_rows.available()
+    if options.few_rows and not able:
+        needs = "a CPU with AVX-512 BF16, without AMX, and a C++ compiler"
+        raise GATE.refusal(f"{FEW_ROWS}=true without {needs}", "leave it out")
+    return able
 
 
 def check_config(config: VllmConfig, proposer: Proposer, runner: Runner) -> None:

@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,16 +21,20 @@ DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 @functools.cache
-def library(source: Path) -> ctypes.CDLL | None:
-    """The functions of one C++ source; None where no compiler is found or it fails."""
+def library(source: Path, *flags: str) -> ctypes.CDLL | None:
+    """The functions of one C++ source; None where no compiler is found or it fails.
+
+    Args:
+        flags: more for the compiler, after the source.
+    """
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
     if compiler is None:
         return None
-    path = _cache_folder() / f"{source.stem}-{_fingerprint(source, compiler)}.so"
+    path = _cache_folder() / f"{source.stem}-{_fingerprint(source, compiler, flags)}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         built = path.with_suffix(f".{os.getpid()}.tmp")
-        command = [compiler, *FLAGS, f"-I{HERE}", str(source), "-o", str(built)]
+        command = [compiler, *FLAGS, f"-I{HERE}", str(source), *flags, "-o", str(built)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             return None
@@ -42,13 +47,13 @@ def _cache_folder() -> Path:
     return Path(root) / "native"
 
 
-def _fingerprint(source: Path, compiler: str) -> str:
+def _fingerprint(source: Path, compiler: str, flags: Sequence[str]) -> str:
     """Sources, flags, compiler and processor: what the machine code depends on."""
     cpu = Path("/proc/cpuinfo")
-    flags = next((line for line in _lines(cpu) if line.startswith(("flags", "Features"))), "")
+    able = next((line for line in _lines(cpu) if line.startswith(("flags", "Features"))), "")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
     sources = [part.read_bytes() for part in (source, *sorted(HERE.glob("*.h")))]
-    parts = [*sources, " ".join(FLAGS).encode(), version, flags.encode()]
+    parts = [*sources, " ".join([*FLAGS, *flags]).encode(), version, able.encode()]
     return hashlib.sha256(b"\0".join([*parts, platform.machine().encode()])).hexdigest()[:16]
 
 

@@ -7,8 +7,10 @@ from typing import Any
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from ...options import LongSpecOptions
 from . import attention
 from .device import CPUDevice
+from .linear import few_rows_products
 from .runner import TreeRunner
 
 
@@ -27,6 +29,11 @@ class LongSpecCPUWorker(CPUWorker):
         super().init_device()
         self.model_runner.__class__ = TreeCPURunner
         self.model_runner.setup_longspec(CPUDevice(self.vllm_config))
+
+    def load_model(self, **kwargs: Any) -> None:
+        options = LongSpecOptions.from_json(self.vllm_config.additional_config["longspec"])
+        with few_rows_products(bool(options.few_rows)):
+            super().load_model(**kwargs)
 
     def initialize_from_config(self, kv_cache_config: Any) -> None:
         super().initialize_from_config(kv_cache_config)

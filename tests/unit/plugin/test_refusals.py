@@ -134,6 +134,7 @@ SPECS = [
     ({"model": "draft"}, {"kv_cache_dtype": "fp8"}, "--kv-cache-dtype fp8"),
     ({"model": "draft"}, {"spec_tokens": 3}, '--spec-tokens does not work.*"tree_shape"'),
     ({"model": "draft", "follow_load": "no"}, {}, "follow_load='no': allowed are true and false"),
+    ({"model": "draft", "few_rows": 1}, {}, "few_rows=1: allowed are true and false"),
     (
         {"model": "draft", "follow_load": True, BY_HAND: [[1, 4, 2]]},
         {},
@@ -229,6 +230,29 @@ def test_the_other_runner_leaves_a_schedule_to_vllms_scheduler() -> None:
         assert gates.following(plain, args, runner).follow_load is follows
     with pytest.raises(LongSpecError, match="follow_load=true without a host that waits"):
         gates.following(replace(plain, follow_load=True), args, runners.V2)
+
+
+def test_products_of_few_rows_are_settled_before_anything_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = LongSpecOptions.from_config({"proposer": "prompt_lookup"})
+    args: Any = SimpleNamespace(tensor_parallel_size=1)
+
+    def settled(wanted: bool | None, runner: runners.Runner, able: bool) -> bool | None:
+        monkeypatch.setattr(gates.few_rows, "available", lambda: able)
+        return gates.following(replace(options, few_rows=wanted), args, runner).few_rows
+
+    assert settled(None, runners.V1, True)
+    assert settled(True, runners.V1, True)
+    for wanted, runner, able in (
+        (False, runners.V1, True),
+        (None, runners.V1, False),
+        (None, runners.V2, True),
+    ):
+        assert settled(wanted, runner, able) is False
+    for runner, able in ((runners.V1, False), (runners.V2, True)):
+        with pytest.raises(LongSpecError, match="few_rows=true without a CPU with AVX-512"):
+            settled(True, runner, able)
 
 
 @pytest.mark.parametrize(

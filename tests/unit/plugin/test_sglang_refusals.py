@@ -101,6 +101,7 @@ def test_targets(tmp_path: Path, given: dict[str, Any], message: str) -> None:
         ('{"tree_shape": [200]}', "200 nodes; at most 128 are allowed"),
         ('{"proposer": "eagle"}', "proposer='eagle' is unknown; allowed: glide"),
         ('{"follow_load": true}', "follow_load=true does not work with .*; take it away with null"),
+        ('{"few_rows": true}', "few_rows=true does not work with .*; take it away with null"),
         (
             '{"num_speculative_tokens_per_batch_size": [[1, 4, 2]]}',
             "num_speculative_tokens_per_batch_size does not work with",

@@ -1,0 +1,61 @@
+"""Matrix products of a few bfloat16 rows at the speed at which weights are read, as an operator.
+
+Why an operator of torch's: the target is compiled, with 121 products a step in the default one.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from proposers import native
+
+SOURCE = Path(__file__).with_name("few_rows.cpp")
+PANEL = 32
+TORCH = Path(torch.__file__).parent
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this processor has what the kernel is for, and a compiler was found.
+
+    With AMX the libraries' own products are left in place.
+    """
+    if not torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return False
+    flags = (f"-I{TORCH / 'include'}", f"-L{TORCH / 'lib'}", "-ltorch_cpu", f"-D{_version()}")
+    if native.library(SOURCE, *flags) is None:
+        return False
+    torch.library.register_fake("longspec::few_rows", _shape)
+    return True
+
+
+def _version() -> str:
+    """Nothing in the source reads it; what is built for one torch is not loaded into another."""
+    return "TORCH_" + "".join(c if c.isalnum() else "_" for c in torch.__version__)
+
+
+def _shape(x: Tensor, packed: Tensor, bias: Tensor | None, columns: int) -> Tensor:
+    return x.new_empty(*x.shape[:-1], columns)
+
+
+def takes(weight: Tensor) -> bool:
+    """Whether ``weight`` (``[N, K]``) can be packed."""
+    return weight.dtype == torch.bfloat16 and weight.ndim == 2 and weight.shape[1] % 2 == 0
+
+
+def pack(weight: Tensor) -> Tensor:
+    """``[N, K]`` as ``[panels, K / 2, 32, 2]``, the last panel filled with zeros."""
+    rows, width = weight.shape
+    panels = -(-rows // PANEL)
+    filled = torch.nn.functional.pad(weight.detach(), (0, 0, 0, panels * PANEL - rows))
+    return filled.view(panels, PANEL, width // 2, 2).transpose(1, 2).contiguous()
+
+
+def multiply(x: Tensor, packed: Tensor, bias: Tensor | None, columns: int) -> Tensor:
+    """``x`` ``[.., K]`` by a packed weight of ``columns`` rows, plus ``bias`` ``[columns]``."""
+    out: Tensor = torch.ops.longspec.few_rows(x, packed, bias, columns)
+    return out

@@ -1,0 +1,49 @@
+"""The target's matrix products by our kernel.
+
+Why: vLLM hands them to oneDNN, which takes 1.4 times as long for 8 rows as for one; here they take
+as long as one does, and all rows of a batch are quicker than there. How: while the model loads,
+vLLM's choice of a product is ours for weights in bfloat16; they are packed once, in place of its
+own packing, so that memory stays as it was. Upstream: no registry of products for CPUs in 0.32. It
+can go when oneDNN overlaps reading with multiplying.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from vllm.model_executor.layers import utils
+
+from ...native import few_rows
+
+
+@contextmanager
+def few_rows_products(wanted: bool) -> Iterator[None]:
+    """Weights that are loaded within are multiplied by our kernel, if that is ``wanted``."""
+    stock = utils.dispatch_cpu_unquantized_gemm
+
+    def dispatch(layer: Any, remove_weight: bool) -> None:
+        if layer.weight.is_meta or not few_rows.takes(layer.weight):
+            stock(layer, remove_weight)
+        else:
+            _take(layer, remove_weight)
+
+    if wanted and few_rows.available():
+        logging.getLogger("vllm.longspec").info("longspec: bfloat16 products by its own kernel")
+        utils.dispatch_cpu_unquantized_gemm = dispatch
+    try:
+        yield
+    finally:
+        utils.dispatch_cpu_unquantized_gemm = stock
+
+
+def _take(layer: Any, remove_weight: bool) -> None:
+    columns, packed = layer.weight.shape[0], few_rows.pack(layer.weight.data)
+    if remove_weight:  # a parameter is an input of the compiled graph, not a constant in it
+        layer.weight = torch.nn.Parameter(packed, requires_grad=False)
+        layer.cpu_linear = lambda x, weight, bias: few_rows.multiply(x, weight, bias, columns)
+    else:  # the embedding, of which the head is a second copy
+        layer.cpu_linear = lambda x, _, bias: few_rows.multiply(x, packed, bias, columns)

@@ -1,11 +1,12 @@
 """Many requests at changing load: is memory flat, does nothing fail, do answers stay the same?
 
-    python -m recipes.eval.soak --model TARGET --draft DRAFT [--requests 10000]
+    python -m recipes.eval.soak --model TARGET --draft DRAFT [--requests 10000] [--arm vanilla]
 
 The plain server answers some prompts first, in float32. Then one server with trees takes windows of
 requests, each window with another number at a time and another length of answers, and in each
 window those prompts again. After each window the memory that server and client have to themselves
-is read. Windows are on disk at once.
+is read, by process. Windows are on disk at once. With ``--arm vanilla`` a plain server takes the
+windows too: what it grows by is none of the trees'.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Window(BaseModel):
     changed: int
     server_mib: float
     client_mib: float
+    processes: dict[str, float] = {}
+    """MiB of the server's, by their names."""
 
 
 class Soak:
@@ -73,9 +76,8 @@ class Soak:
     @contextmanager
     def serving(self, name: str) -> Iterator[server.Server]:
         """The plain server, or one with trees."""
-        config = (
-            {"method": "longspec", "model": str(self.args.draft)} if name != "vanilla" else None
-        )
+        trees = {"method": "longspec", "model": str(self.args.draft)}
+        config = trees if name != "vanilla" else None
         options = Options(model=str(self.args.model), dtype="float32", max_model_len=4096)
         arm, port = Arm(name, config), server.choose_port(None)
         log = self.args.output_dir / "logs" / f"{name}.log"
@@ -101,7 +103,7 @@ class Soak:
             told = self._texts(self.ask(plain.url, self.samples, 4, SAMPLE_TOKENS))
         count = -(-self.args.requests // self.args.window)
         windows: list[Window] = []
-        with self.serving("longspec") as trees:
+        with self.serving(self.args.arm) as trees:
             for number in track(range(count), "windows", console=Console(stderr=True)):
                 windows.append(self._window(number, trees, told))
                 self.log.append(windows[-1])
@@ -116,6 +118,7 @@ class Soak:
         again = self.ask(trees.url, self.samples, min(concurrency, 8), SAMPLE_TOKENS)
         found = self._texts(again)
         assert trees.process is not None
+        processes = _own_memory(psutil.Process(trees.process.pid))
         return Window(
             window=number,
             concurrency=concurrency,
@@ -124,18 +127,19 @@ class Soak:
             failed=sum(bool(record.error) for record in [*records, *again]),
             sampled=len(found),
             changed=sum(found[name] != told[name] for name in found),
-            server_mib=_own_memory(psutil.Process(trees.process.pid)),
+            server_mib=sum(processes.values()),
             client_mib=psutil.Process().memory_full_info().uss / 2**20,
+            processes=processes,
         )
 
     def _texts(self, records: list[RequestRecord]) -> dict[str, str]:
         return {record.prompt_id: record.text for record in records if not record.error}
 
 
-def _own_memory(process: psutil.Process) -> float:
-    """What the tree of a process has to itself, in MiB."""
+def _own_memory(process: psutil.Process) -> dict[str, float]:
+    """What each of a process's tree has to itself, in MiB."""
     tree = [process, *process.children(recursive=True)]
-    return float(sum(one.memory_full_info().uss for one in tree) / 2**20)
+    return {f"{p.name()} {p.pid}": float(p.memory_full_info().uss / 2**20) for p in tree}
 
 
 def grown(values: list[float]) -> float:
@@ -166,6 +170,9 @@ def main() -> None:
     add = options.add_argument
     add("--model", type=Path, required=True, help="folder of the target")
     add("--draft", type=Path, required=True, help="folder of its draft")
+    add(
+        "--arm", choices=("longspec", "vanilla"), default="longspec", help="what is served for long"
+    )
     add("--requests", type=int, default=10_000, help="to send in all")
     add("--window", type=int, default=250, help="requests of a window")
     add("--samples", type=int, default=8, help="of a window, prompts whose answers are compared")

@@ -43,8 +43,9 @@ def grow(
         root_tokens: ``[B]`` the last verified token of each request.
         shape: nodes of each level, for instance ``[4, 4, 2, 1]``.
         step: the draft model.
-        min_log_prob: growth ends at a level where no request has a path this likely (its
-            descendants can only be less likely), which saves the draft forwards below.
+        min_log_prob: what no request has a path as likely as (its descendants can only be less
+            likely) is left out where that saves draft forwards: levels, and on a CPU the rows of a
+            level that are under it in all requests.
         nodes: how many of the likeliest nodes will be kept, if not all; growth ends as well where
             no path of any request can still come among them.
         static: all levels are grown, and nothing is read back from the device.
@@ -60,8 +61,12 @@ def grow(
     for width in shape:
         level = levels.choose(frontier, scores, *step(frontier, width), width)
         scores = level.scores
-        if levels.count and least > float("-inf") and float(scores.max()) < least:
-            break
+        if least > float("-inf"):
+            likely = int((scores >= least).sum(1).max())
+            if levels.count and not likely:
+                break
+            level = levels.narrowed(level, max(likely, 1))
+            scores = level.scores
         frontier = levels.keep(frontier, level)
         if nodes is not None:
             leading = torch.cat([leading, scores], dim=1)

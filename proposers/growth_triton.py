@@ -53,6 +53,10 @@ class LevelsTriton(Levels):
                 )
         return Level(dense[0], self.scores[:, placed : placed + width], dense[1])
 
+    def narrowed(self, level: Level, width: int) -> Level:
+        """As it is: a GPU's kernels take as long for a few rows as for more."""
+        return level
+
     def trees(self) -> DraftTrees:
         tokens, parents, depths = self.nodes[:, :, : self.placed]
         return self._sized(tokens, parents, depths, self.scores[:, : self.placed])

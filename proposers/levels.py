@@ -73,6 +73,13 @@ class Levels:
         chosen = tokens.flatten(1).gather(1, best.indices)
         return Level(chosen, best.values, best.indices // log_probs.shape[2])
 
+    def narrowed(self, level: Level, width: int) -> Level:
+        """The likeliest ``width`` nodes of a level, where the next costs less from fewer."""
+        tokens, scores, origins = (
+            part[:, :width] for part in (level.tokens, level.scores, level.origins)
+        )
+        return Level(tokens, scores, origins)
+
     def keep(self, frontier: Frontier, level: Level) -> Frontier:
         """Keep the level that was chosen last; the frontier that it is."""
         here = Frontier(level.tokens, level.origins, frontier.depth + 1, self.placed)

@@ -150,8 +150,8 @@ class GlideProposer(Proposer):
 
     @torch.inference_mode()
     def grown(self, context: DraftContext) -> DraftTrees:
-        """Trees from which no node has been left out, whatever its likelihood, unless no tree may
-        have room for it."""
+        """Trees from which no node has been left out that any may have room for and that is likely
+        enough; others are left in."""
         self.window.update(context)
         step = DraftCycle(self.model, self.window, self.shape, context)
         most = self.limit

@@ -171,7 +171,7 @@ def main() -> None:
     add("--model", type=Path, required=True, help="folder of the target")
     add("--draft", type=Path, required=True, help="folder of its draft")
     add(
-        "--arm", choices=("longspec", "vanilla"), default="longspec", help="what is served for long"
+        "--arm", choices=("longspec", "vanilla"), default="longspec", help="served for long"
     )
     add("--requests", type=int, default=10_000, help="to send in all")
     add("--window", type=int, default=250, help="requests of a window")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from proposers.growth import Frontier, check_shape, grow
 from proposers.tree import prune
@@ -100,3 +102,24 @@ def test_static_growth_makes_all_levels_and_the_same_trees(
     budgets = torch.tensor([kept, kept])
     expected = nodes(prune(short, budgets, floor))
     assert nodes(prune(whole, budgets, floor, width=kept)) == expected
+
+
+def test_rows_that_no_request_needs_are_not_drafted() -> None:
+    """Nodes under a least probability have no child that is over it."""
+    table = torch.tensor([[0.6, 0.3, 0.06, 0.04], [0.9, 0.1, 0.0, 0.0]]).log()
+    widths: list[int] = []
+
+    def step(frontier: Frontier, k: int) -> tuple[Tensor, Tensor]:
+        widths.append(frontier.tokens.shape[1])
+        row = table[min(frontier.depth, 1)][:k]
+        shape = (*frontier.tokens.shape, len(row))
+        return row.expand(shape), torch.arange(len(row)).expand(shape)
+
+    least = math.log(0.05)
+    whole = grow(torch.tensor([5, 6]), [4, 4, 4], step)
+    assert widths == [1, 4, 4]
+    fewer = grow(torch.tensor([5, 6]), [4, 4, 4], step, least)
+    assert widths[3:] == [1, 3, 4]
+    kept = [prune(trees, torch.tensor([99, 99]), least) for trees in (whole, fewer)]
+    assert kept[0].token_lists() == kept[1].token_lists()
+    assert torch.equal(kept[0].parents, kept[1].parents)

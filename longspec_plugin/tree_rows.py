@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,6 +34,17 @@ class TreeRows:
     mask: Tensor
     table: Tensor
     table_row: Tensor
+
+    @cached_property
+    def problem(self) -> Problem:
+        """What the kernel is told of them, the same in all layers."""
+        names = ("table", "table_row", "first_row", "prefix", "tail", "mask")
+        return Problem(
+            **{name: getattr(self, name).data_ptr() for name in names},
+            batch=len(self.prefix),
+            table_stride=self.table.stride(0),
+            mask_width=self.mask.shape[2],
+        )
 
     def visible(self, request: int) -> Tensor:
         """``[rows, prefix + tail]`` bool: the mask of one request, in full."""
@@ -83,31 +95,17 @@ def native_attention(
     native = library() if query.dtype in DTYPES else None
     if native is None:
         return False
+    problem = rows.problem
+    problem.query, problem.out = query.data_ptr(), out.data_ptr()
+    problem.keys, problem.values = cache.keys.data_ptr(), cache.values.data_ptr()
+    _, problem.heads, problem.head_dim = query.shape
+    problem.kv_heads, problem.block_size = cache.kv_heads, cache.block_size
+    problem.query_stride, problem.out_stride = query.stride(0), out.stride(0)
+    problem.cache_stride, problem.head_stride = cache.cache_stride, cache.head_stride
+    problem.scale = scale
     kernel = getattr(native, f"attend_{cache.name}_{DTYPES[query.dtype]}")
-    kernel(ctypes.byref(_problem(query, out, rows, cache, scale)), torch.get_num_threads())
+    kernel(ctypes.byref(problem), torch.get_num_threads())
     return True
-
-
-def _problem(
-    query: Tensor, out: Tensor, rows: TreeRows, cache: CacheLayout, scale: float
-) -> Problem:
-    tensors = (query, out, cache.keys, cache.values, rows.table, rows.table_row)
-    more = (rows.first_row, rows.prefix, rows.tail, rows.mask)
-    return Problem(
-        *(tensor.data_ptr() for tensor in (*tensors, *more)),
-        len(rows.prefix),
-        query.shape[1],
-        cache.kv_heads,
-        query.shape[2],
-        cache.block_size,
-        query.stride(0),
-        out.stride(0),
-        rows.table.stride(0),
-        rows.mask.shape[2],
-        cache.cache_stride,
-        cache.head_stride,
-        scale,
-    )
 
 
 def masked_attention(

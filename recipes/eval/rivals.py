@@ -3,6 +3,9 @@
     .venv/bin/python -m recipes.eval.rivals            # an hour or more on two CPU cores
     .venv/bin/python -m recipes.eval.rivals --quick    # four prompts of each set: does it work?
 
+``vllm_products`` is longspec with vLLM's own matrix products, as the rivals have them, and
+``undrafted`` longspec's products without a draft.
+
 Vanilla and a few rivals are served at once and asked in turns, a few prompts each, so that a
 machine whose speed drifts slows all alike; then vanilla and the next few. Each speedup is over the
 vanilla of its own group. Servers stay up over all sets, as those that remember answers should. What
@@ -31,6 +34,8 @@ from eval.servers import server
 from eval.servers.arms import Arm
 from eval.servers.engines import Config
 from eval.servers.engines.vllm import KNOWN
+from longspec_plugin.options import FEW_ROWS
+from proposers.load.schedule import KEY
 from recipes.setup.suffix import complete, suffix_folder
 from recipes.setup.target import cache_folder, target_folder
 
@@ -65,6 +70,8 @@ def rivals(draft: Path, head: Path) -> dict[str, Config]:
         "longspec": ours,
         "memory": {**ours, "remembered_answers": 64},
         "chain": {**ours, **CHAIN},
+        "vllm_products": {**ours, FEW_ROWS: False},
+        "undrafted": {**ours, KEY: [[1, 1024, 0]]},
         "prompt_lookup": {"method": "longspec", "proposer": "prompt_lookup"},
         "ngram": KNOWN["ngram"],
     }

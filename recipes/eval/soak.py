@@ -170,9 +170,7 @@ def main() -> None:
     add = options.add_argument
     add("--model", type=Path, required=True, help="folder of the target")
     add("--draft", type=Path, required=True, help="folder of its draft")
-    add(
-        "--arm", choices=("longspec", "vanilla"), default="longspec", help="served for long"
-    )
+    add("--arm", choices=("longspec", "vanilla"), default="longspec", help="served for long")
     add("--requests", type=int, default=10_000, help="to send in all")
     add("--window", type=int, default=250, help="requests of a window")
     add("--samples", type=int, default=8, help="of a window, prompts whose answers are compared")

@@ -1,0 +1,101 @@
+"""What the target's matrix products cost by rows: by vLLM's own choice, and by our kernel.
+
+    python -m recipes.eval.products --model DIR [--rows 1 2 4 8 16 32 64 128 256]
+
+All products of a step, on random weights of the model's sizes, each layer with its own so that they
+come from memory as they do when serving. Both are taken in turns; medians are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from longspec_plugin.native import few_rows
+
+Product = Callable[[Tensor], Tensor]
+
+
+def sizes(config: dict[str, Any]) -> tuple[list[tuple[int, int]], tuple[int, int], int]:
+    """``(N, K)`` of a layer's products and of the head, and how many layers there are."""
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    dim = config.get("head_dim") or hidden // heads
+    both = heads + 2 * config.get("num_key_value_heads", heads)
+    wide = config["intermediate_size"]
+    layer = [(both * dim, hidden), (hidden, heads * dim), (2 * wide, hidden), (hidden, wide)]
+    return layer, (config["vocab_size"], hidden), config["num_hidden_layers"]
+
+
+def theirs(weight: Tensor) -> Product:
+    """As vLLM does it."""
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    layer: Any = torch.nn.Module()
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+    return lambda x: layer.cpu_linear(x, layer.weight, None)
+
+
+def ours(weight: Tensor) -> Product:
+    packed, columns = few_rows.pack(weight), len(weight)
+    return lambda x: few_rows.multiply(x, packed, None, columns)
+
+
+def measure(steps: Sequence[list[tuple[Product, int]]], rows: int, repeats: int) -> list[float]:
+    """Median milliseconds of each step's products."""
+    widths = {width for _, width in steps[0]}
+    given = {width: torch.randn(rows, width).bfloat16() for width in widths}
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in range(repeats + 1):
+        for step, seconds in zip(steps, times, strict=True):
+            started = time.perf_counter()
+            for product, width in step:
+                product(given[width])
+            seconds.append(time.perf_counter() - started)
+    return [1e3 * statistics.median(each[1:]) for each in times]  # the first one warms up
+
+
+def run(args: argparse.Namespace) -> Table:
+    torch.set_num_threads(args.threads)
+    layer, head, count = sizes(json.loads((args.model / "config.json").read_text("utf-8")))
+    weights = [(0.02 * torch.randn(shape)).bfloat16() for shape in [*layer * count, head]]
+    steps = [[(made(w), w.shape[1]) for w in weights] for made in (theirs, ours)]
+    table = Table("rows", "vLLM's, ms", "ours, ms", "ours / vLLM's", title="products of a step")
+    for rows in track(args.rows, "products", console=Console(stderr=True)):
+        stock, mine = measure(steps, rows, args.repeats)
+        table.add_row(str(rows), f"{stock:.2f}", f"{mine:.2f}", f"{mine / stock:.2f}")
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = argparse.ArgumentParser(
+        prog="python -m recipes.eval.products",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = options.add_argument
+    add("--model", type=Path, required=True, help="folder of the target; its config.json is read")
+    add("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 14, 16, 32, 64, 128, 256])
+    add("--repeats", type=int, default=7, help="of each (7)")
+    add("--threads", type=int, default=1, help="CPU threads (1)")
+    args = options.parse_args(argv)
+    if not few_rows.available():
+        options.error("the kernel needs AVX-512 BF16 without AMX, and a C++ compiler")
+    Console().print(run(args))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

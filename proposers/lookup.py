@@ -5,14 +5,20 @@ Other texts may stand in front of it, to be searched as well; :data:`.memory.NOT
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import native
 from .base import DraftContext
 from .memory import NOTHING
+
+SOURCE = Path(native.__file__).with_name("lookup.cpp")
+NAMES = {torch.int32: "look_up_int32", torch.int64: "look_up_int64"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,10 @@ def continuations(
         depth: the most tokens of a continuation.
         others: ``[M]`` int64 texts that are older than all of the context's.
     """
+    if count == 1 and others is None and not context.static:
+        alone = _by_kernel(context, ngrams, depth)
+        if alone is not None:
+            return alone
     lines, lengths = context.lines(), context.lengths
     if others is not None:
         lines = torch.cat([others.expand(len(lines), -1), lines], 1)
@@ -61,6 +71,27 @@ def continuations(
             ranks = ranks.masked_fill(told | (best < 0), -1)
     longest = (tops[0] // width).clamp(min=1)
     return Continuations(torch.stack(tokens, 1), torch.stack(sizes, 1), longest)
+
+
+def _by_kernel(context: DraftContext, ngrams: range, depth: int) -> Continuations | None:
+    """The same of one continuation, on a CPU; None where there is no kernel for these texts."""
+    texts, rows, lengths = context.token_ids, context.rows, context.lengths
+    fits = texts.device.type == "cpu" and texts.dtype in NAMES and texts.stride(1) == 1
+    library = native.library(SOURCE) if fits else None
+    if library is None:
+        return None
+    tokens = torch.empty(len(rows), 1, depth, dtype=torch.int64)
+    sizes, agreed = torch.empty(len(rows), 1, dtype=torch.int64), torch.empty_like(rows)
+    given = (rows.contiguous(), lengths.contiguous())
+    numbers = (len(rows), ngrams[0], ngrams[-1], depth)
+    kernel = getattr(library, NAMES[texts.dtype])
+    kernel(
+        *(ctypes.c_void_p(texts.data_ptr()), ctypes.c_int64(texts.stride(0))),
+        *(ctypes.c_void_p(each.data_ptr()) for each in given),
+        *(ctypes.c_int64(number) for number in numbers),
+        *(ctypes.c_void_p(each.data_ptr()) for each in (tokens, sizes, agreed)),
+    )
+    return Continuations(tokens, sizes, agreed)
 
 
 def _ranks(lines: Tensor, lengths: Tensor, ngrams: range) -> Tensor:

@@ -132,30 +132,27 @@ static bool half(const Tensor &t) {
     return t.scalar_type() == torch::headeronly::ScalarType::BFloat16;
 }
 
-// x [.., K], packed weights, bias [N] -> [.., N]
-static Tensor few_rows(Tensor x, Tensor packed, std::optional<Tensor> bias, int64_t columns) {
-    const int64_t width = x.size(-1);
-    STD_TORCH_CHECK(half(x) && half(packed) && (!bias || half(*bias)), "few_rows: not bfloat16");
-    STD_TORCH_CHECK(packed.is_contiguous() && width == 2 * packed.size(1) &&
+// x [.., K], packed weights, bias [N]; out [.., N]
+static void few_rows(Tensor out, Tensor x, Tensor packed, std::optional<Tensor> bias) {
+    const int64_t width = x.size(-1), columns = out.size(-1), count = width ? x.numel() / width : 0;
+    STD_TORCH_CHECK(half(out) && half(x) && half(packed) && (!bias || half(*bias)),
+                    "few_rows: not bfloat16");
+    STD_TORCH_CHECK(out.is_contiguous() && out.numel() == count * columns &&
+                        packed.is_contiguous() && width == 2 * packed.size(1) &&
                         packed.size(0) == (columns + PANEL - 1) / PANEL &&
                         (!bias || bias->numel() == columns),
                     "few_rows: sizes do not fit each other");
     const Tensor rows = torch::stable::contiguous(x);
-    std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
-    shape.back() = columns;
-    Tensor out = torch::stable::new_empty(x, shape);
     const Product product{(const uint16_t *)rows.const_data_ptr(),
                           (const uint16_t *)packed.const_data_ptr(),
                           bias ? (const uint16_t *)bias->const_data_ptr() : nullptr,
-                          (uint16_t *)out.mutable_data_ptr(),
-                          width ? x.numel() / width : 0, width, columns};
+                          (uint16_t *)out.mutable_data_ptr(), count, width, columns};
     torch::stable::parallel_for(0, packed.size(0), 1, [&](int64_t begin, int64_t end) {
         multiply_panels(product, begin, end);
     });
-    return out;
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(longspec, m) {
-    m.def("few_rows(Tensor x, Tensor packed, Tensor? bias, SymInt columns) -> Tensor");
+    m.def("few_rows(Tensor(a!) out, Tensor x, Tensor packed, Tensor? bias) -> ()");
 }
 STABLE_TORCH_LIBRARY_IMPL(longspec, CPU, m) { m.impl("few_rows", TORCH_BOX(&few_rows)); }

@@ -29,17 +29,13 @@ def available() -> bool:
     flags = (f"-I{TORCH / 'include'}", f"-L{TORCH / 'lib'}", "-ltorch_cpu", f"-D{_version()}")
     if native.library(SOURCE, *flags) is None:
         return False
-    torch.library.register_fake("longspec::few_rows", _shape)
+    torch.library.register_fake("longspec::few_rows", lambda out, x, packed, bias: None)
     return True
 
 
 def _version() -> str:
     """Nothing in the source reads it; what is built for one torch is not loaded into another."""
     return "TORCH_" + "".join(c if c.isalnum() else "_" for c in torch.__version__)
-
-
-def _shape(x: Tensor, packed: Tensor, bias: Tensor | None, columns: int) -> Tensor:
-    return x.new_empty(*x.shape[:-1], columns)
 
 
 def takes(weight: Tensor) -> bool:
@@ -57,5 +53,6 @@ def pack(weight: Tensor) -> Tensor:
 
 def multiply(x: Tensor, packed: Tensor, bias: Tensor | None, columns: int) -> Tensor:
     """``x`` ``[.., K]`` by a packed weight of ``columns`` rows, plus ``bias`` ``[columns]``."""
-    out: Tensor = torch.ops.longspec.few_rows(x, packed, bias, columns)
+    out = x.new_empty(*x.shape[:-1], columns)  # out here, so that a compiler plans its memory
+    torch.ops.longspec.few_rows(out, x, packed, bias)
     return out

@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
 #include <vector>
 
 using torch::stable::Tensor;

@@ -1,10 +1,10 @@
 """The target's matrix products by our kernel.
 
-Why: vLLM hands them to oneDNN, which takes 1.4 times as long for 8 rows as for one; here they take
-as long as one does, and all rows of a batch are quicker than there. How: while the model loads,
-vLLM's choice of a product is ours for weights in bfloat16; they are packed once, in place of its
-own packing, so that memory stays as it was. Upstream: no registry of products for CPUs in 0.32. It
-can go when oneDNN overlaps reading with multiplying.
+Why: vLLM hands them to oneDNN, which takes 1.8 times as long for 14 rows as for one; here they take
+1.2 times as long, and up to some hundred rows are quicker (docs/vllm.md). How: while the model
+loads, vLLM's choice of a product is ours for weights in bfloat16; they are packed once, in place of
+its own packing, so that memory stays as it was. Upstream: no registry of products for CPUs in 0.32.
+It can go when oneDNN overlaps reading with multiplying.
 """
 
 from __future__ import annotations

@@ -60,13 +60,12 @@ def grow(
     leading = scores[:, :0]  # the best of all levels so far, at most ``nodes``
     for width in shape:
         level = levels.choose(frontier, scores, *step(frontier, width), width)
-        scores = level.scores
         if least > float("-inf"):
-            likely = int((scores >= least).sum(1).max())
+            likely = int((level.scores >= least).sum(1).max())
             if levels.count and not likely:
                 break
             level = levels.narrowed(level, max(likely, 1))
-            scores = level.scores
+        scores = level.scores
         frontier = levels.keep(frontier, level)
         if nodes is not None:
             leading = torch.cat([leading, scores], dim=1)

@@ -75,10 +75,8 @@ class Levels:
 
     def narrowed(self, level: Level, width: int) -> Level:
         """The likeliest ``width`` nodes of a level, where the next costs less from fewer."""
-        tokens, scores, origins = (
-            part[:, :width] for part in (level.tokens, level.scores, level.origins)
-        )
-        return Level(tokens, scores, origins)
+        parts = (level.tokens, level.scores, level.origins)
+        return Level(*(part[:, :width] for part in parts))
 
     def keep(self, frontier: Frontier, level: Level) -> Frontier:
         """Keep the level that was chosen last; the frontier that it is."""

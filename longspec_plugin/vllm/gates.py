@@ -40,7 +40,8 @@ def check_arguments(args: EngineArgs, runner: Runner) -> None:
 
 
 def following(options: LongSpecOptions, args: EngineArgs, runner: Runner) -> LongSpecOptions:
-    """Settle whether trees follow the measured load: where one host waits for each step."""
+    """Settle what depends on where it is served: whether trees follow the measured load, where one
+    host waits for each step, and whose products the target's are."""
     able = runner.version == "V1" and args.tensor_parallel_size == 1
     if options.follow_load and not able:
         instead = f"leave it out, or tell nodes by hand as {KEY}"

@@ -12,7 +12,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from rich.table import Table
 from torch import Tensor
 
 from longspec_plugin.native import few_rows
+from recipes.offline.timing import Call, timed
 
 Product = Callable[[Tensor], Tensor]
 
@@ -53,28 +53,22 @@ def ours(weight: Tensor) -> Product:
     return lambda x: few_rows.multiply(x, packed, None, columns)
 
 
-def measure(steps: Sequence[list[tuple[Product, int]]], rows: int, repeats: int) -> list[float]:
-    """Median milliseconds of each step's products."""
-    widths = {width for _, width in steps[0]}
-    given = {width: torch.randn(rows, width).bfloat16() for width in widths}
-    times: list[list[float]] = [[] for _ in steps]
-    for _ in range(repeats + 1):
-        for step, seconds in zip(steps, times, strict=True):
-            started = time.perf_counter()
-            for product, width in step:
-                product(given[width])
-            seconds.append(time.perf_counter() - started)
-    return [1e3 * statistics.median(each[1:]) for each in times]  # the first one warms up
+def step(products: Sequence[tuple[Product, int]], rows: int) -> Call:
+    """All products, each on rows of its width."""
+    given = {width: torch.randn(rows, width).bfloat16() for _, width in products}
+    return lambda: [product(given[width]) for product, width in products]
 
 
 def run(args: argparse.Namespace) -> Table:
     torch.set_num_threads(args.threads)
     layer, head, count = sizes(json.loads((args.model / "config.json").read_text("utf-8")))
     weights = [(0.02 * torch.randn(shape)).bfloat16() for shape in [*layer * count, head]]
-    steps = [[(made(w), w.shape[1]) for w in weights] for made in (theirs, ours)]
+    found = {made: [(made(w), w.shape[1]) for w in weights] for made in (theirs, ours)}
     table = Table("rows", "vLLM's, ms", "ours, ms", "ours / vLLM's", title="products of a step")
     for rows in track(args.rows, "products", console=Console(stderr=True)):
-        stock, mine = measure(steps, rows, args.repeats)
+        calls = {made.__name__: step(products, rows) for made, products in found.items()}
+        times = timed(calls, args.repeats, "cpu")
+        stock, mine = (statistics.median(each) for each in times.values())
         table.add_row(str(rows), f"{stock:.2f}", f"{mine:.2f}", f"{mine / stock:.2f}")
     return table
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from proposers.base import DraftContext
 from proposers.glide.proposer import GlideProposer
 from proposers.train.command import guarded
 from proposers.train.target import TargetWeights
+from recipes.offline.timing import Call, timed
 
 WAYS = {"bytes": True, "bfloat16": False, "operators": False}
 
@@ -56,16 +57,12 @@ def asked(requests: int, length: int, hidden: int) -> DraftContext:
 @torch.inference_mode()
 def measure(proposers: list[GlideProposer], context: DraftContext, repeats: int) -> list[float]:
     """Median milliseconds of each."""
-    times: list[list[float]] = [[] for _ in proposers]
     for proposer in proposers:
         proposer.start(context)
-        proposer.propose(context)
-    for _ in range(repeats):
-        for proposer, seconds in zip(proposers, times, strict=True):
-            started = time.perf_counter()
-            proposer.propose(context)
-            seconds.append(time.perf_counter() - started)
-    return [1e3 * statistics.median(each) for each in times]
+    calls: dict[str, Call] = {
+        str(i): partial(one.propose, context) for i, one in enumerate(proposers)
+    }
+    return [statistics.median(each) for each in timed(calls, repeats, "cpu").values()]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -64,6 +64,20 @@ def prefix_rows(width: int, prefix: Tensor, table: Tensor, table_row: Tensor) ->
 
 
 @dataclass(frozen=True)
+class NewTokens:
+    """What the cache lacks of the query rows' own tokens, where an engine leaves it to attention.
+
+    Attributes:
+        keys, values: ``[rows, kv_heads, head_dim]``, contiguous in the last two dimensions.
+        slots: ``[rows]`` int64 where they belong, negative where nowhere.
+    """
+
+    keys: Tensor
+    values: Tensor
+    slots: Tensor
+
+
+@dataclass(frozen=True)
 class CacheLayout:
     """Where the native kernel finds a layer's KV; strides in elements.
 
@@ -85,12 +99,18 @@ class CacheLayout:
 
 
 def native_attention(
-    query: Tensor, out: Tensor, rows: TreeRows, cache: CacheLayout, scale: float
+    query: Tensor,
+    out: Tensor,
+    rows: TreeRows,
+    cache: CacheLayout,
+    scale: float,
+    new: NewTokens | None = None,
 ) -> bool:
     """Masked attention of tree rows, written into ``out``; False if there is no native kernel.
 
     Args:
         query, out: ``[rows, heads, head_dim]``, contiguous in the last two dimensions.
+        new: written to the cache before, where its layout is ``blocks``.
     """
     native = library() if query.dtype in DTYPES else None
     if native is None:
@@ -103,6 +123,13 @@ def native_attention(
     problem.query_stride, problem.out_stride = query.stride(0), out.stride(0)
     problem.cache_stride, problem.head_stride = cache.cache_stride, cache.head_stride
     problem.scale = scale
+    if new is not None:
+        problem.new_keys, problem.new_values = new.keys.data_ptr(), new.values.data_ptr()
+        problem.new_keys_stride, problem.new_values_stride = (
+            new.keys.stride(0),
+            new.values.stride(0),
+        )
+        problem.slots = new.slots.data_ptr()
     kernel = getattr(native, f"attend_{cache.name}_{DTYPES[query.dtype]}")
     kernel(ctypes.byref(problem), torch.get_num_threads())
     return True

@@ -1,6 +1,8 @@
 """Finding the last n-gram of a text again in the text itself, for a whole batch, on the device.
 
-Other texts may stand in front of it, to be searched as well; :data:`.memory.NOTHING` parts them.
+A continuation that reaches the end of the text goes on with its own beginning, as a lookup behind
+that end would: what is repeated over and over is told to any depth. Other texts may be searched as
+well, as if they stood in front of it; each ends in :data:`.memory.NOTHING`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Continuations:
 
     Attributes:
         tokens: ``[B, C, D]`` int64.
-        sizes: ``[B, C]`` how many of them are known tokens; 0: nothing was found.
+        sizes: ``[B, C]`` how many of them are tokens; 0: nothing was found.
         agreed: ``[B]`` the longest n-gram that was found, at least 1.
     """
 
@@ -44,23 +46,25 @@ def continuations(
     Args:
         ngrams: lengths of suffix that are looked for, falling.
         depth: the most tokens of a continuation.
-        others: ``[M]`` int64 texts that are older than all of the context's.
+        others: ``[M, W]`` int64 texts that are older than all of the context's.
     """
-    if count == 1 and others is None and not context.static:
-        alone = _by_kernel(context, ngrams, depth)
+    if count == 1 and not context.static:
+        alone = _by_kernel(context, ngrams, depth, others)
         if alone is not None:
             return alone
     lines, lengths = context.lines(), context.lengths
     if others is not None:
-        lines = torch.cat([others.expand(len(lines), -1), lines], 1)
-        lengths = lengths + len(others)
+        before = others.flatten()
+        lines = torch.cat([before.expand(len(lines), -1), lines], 1)
+        lengths = lengths + len(before)
     width, steps = lines.shape[1], torch.arange(depth, device=lines.device)
     ranks = _ranks(lines, lengths, ngrams)
     tokens, sizes, tops = [], [], []
     for branch in range(count):
         best, end = ranks.max(1, keepdim=True)
-        found = lines.gather(1, (end + steps).clamp(max=width - 1)).long()
-        size = (lengths[:, None] - end).clamp(max=depth).masked_fill(best < 0, 0)
+        period = (lengths[:, None] - end).clamp(min=1)
+        found = lines.gather(1, end + steps % period).long()
+        size = torch.where(best < 0, 0, depth)
         if others is not None:
             size = size.minimum((found != NOTHING).cumprod(1).sum(1, keepdim=True))
         sizes.append(size[:, 0])
@@ -73,7 +77,9 @@ def continuations(
     return Continuations(torch.stack(tokens, 1), torch.stack(sizes, 1), longest)
 
 
-def _by_kernel(context: DraftContext, ngrams: range, depth: int) -> Continuations | None:
+def _by_kernel(
+    context: DraftContext, ngrams: range, depth: int, others: Tensor | None
+) -> Continuations | None:
     """The same of one continuation, on a CPU; None where there is no kernel for these texts."""
     texts, rows, lengths = context.token_ids, context.rows, context.lengths
     fits = texts.device.type == "cpu" and texts.dtype in NAMES and texts.stride(1) == 1
@@ -82,16 +88,22 @@ def _by_kernel(context: DraftContext, ngrams: range, depth: int) -> Continuation
         return None
     tokens = torch.empty(len(rows), 1, depth, dtype=torch.int64)
     sizes, agreed = torch.empty(len(rows), 1, dtype=torch.int64), torch.empty_like(rows)
-    given = (rows.contiguous(), lengths.contiguous())
+    others = tokens[:0, 0] if others is None else others
+    rows, lengths = rows.contiguous(), lengths.contiguous()
     numbers = (len(rows), ngrams[0], ngrams[-1], depth)
     kernel = getattr(library, NAMES[texts.dtype])
     kernel(
-        *(ctypes.c_void_p(texts.data_ptr()), ctypes.c_int64(texts.stride(0))),
-        *(ctypes.c_void_p(each.data_ptr()) for each in given),
+        *(_pointer(texts), ctypes.c_int64(texts.stride(0)), _pointer(others)),
+        *(ctypes.c_int64(number) for number in (len(others), others.stride(0))),
+        *(_pointer(each) for each in (rows, lengths)),
         *(ctypes.c_int64(number) for number in numbers),
-        *(ctypes.c_void_p(each.data_ptr()) for each in (tokens, sizes, agreed)),
+        *(_pointer(each) for each in (tokens, sizes, agreed)),
     )
     return Continuations(tokens, sizes, agreed)
+
+
+def _pointer(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
 
 
 def _ranks(lines: Tensor, lengths: Tensor, ngrams: range) -> Tensor:

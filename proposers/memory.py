@@ -1,8 +1,8 @@
 """Answers that a server gave lately, for lookups in all of them.
 
 Repeated work (the same edit asked again, a form filled a hundred times) repeats earlier answers
-more than its own prompt. Suffix decoding (arXiv 2411.04975) keeps them in a tree; here they are one
-line of tokens in front of each request's own, which the same search takes along.
+more than its own prompt. Suffix decoding (arXiv 2411.04975) keeps them in a tree; here they are
+lines of tokens in front of each request's own, which the same search takes along.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class AnswerMemory:
         known = (at >= 0) & (at < self.length)
         self.table[place, torch.where(known, at, self.length + 1)] = tokens
 
-    def line(self) -> Tensor:
-        """``[M]`` int64: all answers, one after the other."""
-        return self.table[:, : self.length + 1].flatten()
+    def lines(self) -> Tensor:
+        """``[answers, length + 1]`` int64, at least the last of each :data:`NOTHING`."""
+        return self.table[:, : self.length + 1]
 
     def _to(self, device: torch.device) -> None:
         if self.table.device != device:

@@ -87,7 +87,7 @@ class PromptLookupProposer(Proposer):
         others = None
         if self.memory is not None:
             self.memory.update(context)
-            others = self.memory.line()
+            others = self.memory.lines()
         return continuations(context, self.ngrams, self.branches, self.max_depth, others)
 
 

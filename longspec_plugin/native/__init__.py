@@ -20,6 +20,8 @@ class Problem(ctypes.Structure):
         + [(name, ctypes.c_int64) for name in ("block_size", "query_stride", "out_stride")]
         + [(name, ctypes.c_int64) for name in ("table_stride", "mask_width")]
         + [(name, ctypes.c_int64) for name in ("cache_stride", "head_stride")]
+        + [(name, ctypes.c_void_p) for name in ("new_keys", "new_values", "slots")]
+        + [(name, ctypes.c_int64) for name in ("new_keys_stride", "new_values_stride")]
         + [("scale", ctypes.c_float)]
     )
 

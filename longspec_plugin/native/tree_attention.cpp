@@ -29,6 +29,9 @@ struct Problem {
     int64_t batch, heads, kv_heads, head_dim, block_size;  // Slots: block_size is a tile of ours
     int64_t query_stride, out_stride, table_stride, mask_width;
     int64_t cache_stride, head_stride;  // between blocks or slots, between KV heads
+    const void *new_keys, *new_values;  // of the query rows, [rows, kv_heads, head_dim]; null: none
+    const int64_t *slots;               // [rows] where they belong, negative where nowhere
+    int64_t new_keys_stride, new_values_stride;
     float scale;
 };
 
@@ -219,10 +222,28 @@ static void attend_all(const Problem &p, int threads) {
             attend<T, Layout>(p, request, kv_head);
 }
 
+template <typename T>
+static void write_blocks(const Problem &p) {
+    const int64_t dim = p.head_dim, width = p.block_size, count = p.first_row[p.batch];
+    for (int64_t row = 0; row < count; ++row) {
+        if (p.slots[row] < 0) continue;
+        const int64_t block = p.slots[row] / width, t = p.slots[row] % width;
+        for (int64_t head = 0; head < p.kv_heads; ++head) {
+            const T *key = (const T *)p.new_keys + row * p.new_keys_stride + head * dim;
+            const T *value = (const T *)p.new_values + row * p.new_values_stride + head * dim;
+            T *to = (T *)p.keys + block * p.cache_stride + head * p.head_stride;
+            for (int64_t d = 0; d < dim; ++d) to[d * width + t] = key[d];
+            std::memcpy(to + dim * width + t * dim, value, dim * sizeof(T));
+        }
+    }
+}
+
 extern "C" void attend_blocks_float32(const Problem *p, int threads) {
+    if (p->new_keys) write_blocks<float>(*p);
     attend_all<float, Blocks>(*p, threads);
 }
 extern "C" void attend_blocks_bfloat16(const Problem *p, int threads) {
+    if (p->new_keys) write_blocks<uint16_t>(*p);
     attend_all<uint16_t, Blocks>(*p, threads);
 }
 extern "C" void attend_slots_float32(const Problem *p, int threads) {

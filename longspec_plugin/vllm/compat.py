@@ -20,6 +20,7 @@ VLLM = Supported(
 )
 
 _V1 = "vllm.v1.worker.gpu_model_runner:GPUModelRunner"
+_EXECUTOR = "vllm.v1.executor.multiproc_executor:MultiprocExecutor"
 V1_HOOKS = replace(
     VLLM,
     hooks={
@@ -38,8 +39,12 @@ V1_HOOKS = replace(
             "common_attn_metadata",
             "slot_mappings",
         ),
+        f"{_V1}.take_draft_token_ids": (),
         f"{_V1}.initialize_kv_cache": ("kv_cache_config",),
         f"{_V1}.load_model": ("load_dummy_weights",),
+        f"{_EXECUTOR}.execute_model": ("scheduler_output", "non_block"),
+        f"{_EXECUTOR}.sample_tokens": ("grammar_output", "non_block"),
+        f"{_EXECUTOR}.take_draft_token_ids": (),
         "vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm": (
             *("layer", "remove_weight"),
         ),

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
 
 METHOD = "longspec"
+GRAPH = {"longspec_graph": 2}
+"""Counts what we changed of the target's compiled graph: vLLM keeps graphs by the configuration,
+and one that leaves the KV cache to attention must not serve a version whose attention does not."""
 
 
 def install() -> None:
@@ -69,7 +72,11 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     options = following(options, args, runner)
     changed = {
         "speculative_config": speculative(runner, options, proposer),
-        "additional_config": {**(args.additional_config or {}), METHOD: options.to_json()},
+        "additional_config": {
+            **(args.additional_config or {}),
+            METHOD: options.to_json(),
+            **GRAPH,
+        },
         "worker_cls": runner.worker if args.worker_cls == "auto" else args.worker_cls,
         **dict.fromkeys(_flags(args, raw=True)),
     }
@@ -84,7 +91,7 @@ def _create(args: EngineArgs, original: Any) -> VllmConfig:
     runners.check_chosen(runner, config)
     check_config(config, proposer, runner)
     backends.settle(config)
-    runners.settle_scheduler(config, runner)
+    runners.settle(config, runner)
     if _on_gpu():
         logging.getLogger("vllm.longspec").warning("longspec: %s", runners.UNPROVEN)
     return config

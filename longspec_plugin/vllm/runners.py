@@ -34,6 +34,7 @@ class Runner:
         worker: our worker's class.
         method: the speculative method that our configuration is rewritten to.
         scheduler: the class of the scheduler whose grammars heed trees; None where there is none.
+        executor: the class in place of vLLM's for processes of one machine; None where that serves.
         hooks: what we lean on there.
     """
 
@@ -42,6 +43,7 @@ class Runner:
     method: Mapping[str, Any]
     hooks: Supported
     scheduler: str | None = None
+    executor: str | None = None
 
 
 V1 = Runner(
@@ -49,6 +51,7 @@ V1 = Runner(
     "longspec_plugin.vllm.v1.worker.LongSpecCPUWorker",
     {"method": "custom_class", "model": "longspec_plugin.vllm.v1.drafter.TreeDrafter"},
     V1_HOOKS,
+    executor="longspec_plugin.vllm.v1.executor.AheadExecutor",
 )
 # Why: V2 refuses `custom_class`. How: a borrowed name that loads no second model, reserves no
 # lookahead slots, and has all token ids kept on the device. Upstream: vllm/config/speculative.py.
@@ -88,11 +91,13 @@ def choose() -> Runner:
     return V2_CPU if HAS_TRITON and wanted is not False else V1
 
 
-def settle_scheduler(config: VllmConfig, runner: Runner) -> None:
-    """Take the runner's scheduler, where it fits and the user names no other."""
-    scheduling = config.scheduler_config
+def settle(config: VllmConfig, runner: Runner) -> None:
+    """Take the runner's scheduler and executor, where they fit and the user names no others."""
+    scheduling, parallel = config.scheduler_config, config.parallel_config
     if scheduling.async_scheduling and scheduling.scheduler_cls is None:
         scheduling.scheduler_cls = runner.scheduler
+    if runner.executor is not None and parallel.distributed_executor_backend == "mp":
+        parallel.distributed_executor_backend = runner.executor
 
 
 def grammars_heed_trees(config: VllmConfig) -> bool:

@@ -129,7 +129,7 @@ class GlideProposer(Proposer):
 
     @torch.inference_mode()
     def propose(self, context: DraftContext) -> DraftTrees:
-        trees, least = self.grown(context), self._least(context)
+        trees, least = self.grown(context), self.least(context)
         budgets = context.budgets.clamp(max=self.max_nodes)
         if self.whole and context.least == -math.inf and self._all_fit(context, budgets):
             return trees
@@ -145,7 +145,8 @@ class GlideProposer(Proposer):
         """All that is grown is kept, but for smaller budgets and greater demands."""
         return self.min_log_prob == -math.inf and self.limit is None
 
-    def _least(self, context: DraftContext) -> float:
+    def least(self, context: DraftContext) -> float:
+        """The log-probability under which a path is not worth a row of the target's forward."""
         return max(self.min_log_prob, context.least)
 
     @torch.inference_mode()
@@ -158,13 +159,13 @@ class GlideProposer(Proposer):
         if not context.static:
             room = int(context.budgets.max())
             most = min(most or room, room) if room < self.max_nodes else most
-        least = self._least(context)
+        least = self.least(context)
         return grow(context.roots(), self.shape, step, least, most, static=context.static)
 
     def worthy(self, trees: DraftTrees, context: DraftContext) -> Tensor:
         """``[B, N]`` bool: the nodes of :meth:`grown` that :meth:`propose` would give, were there
         room for all."""
-        least = self._least(context)
+        least = self.least(context)
         if self.limit is None:
             return trees.log_probs >= least
         return likeliest(trees, torch.full_like(trees.sizes, self.limit), least)

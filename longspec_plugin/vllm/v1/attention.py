@@ -8,14 +8,17 @@ ignored on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 from vllm.v1.attention.backends.cpu_attn import (
     CPUAttentionBackend,
     CPUAttentionBackendImpl,
     CPUAttentionMetadataBuilder,
 )
 
-from ...tree_rows import TreeRows, prefix_rows
+from ...tree_rows import NewTokens, TreeRows, prefix_rows
 from ..tree_attention import TreeAttentionImpl, take_the_place_of
 from .cache import ISA, tree_attention
 
@@ -29,10 +32,38 @@ class TreeCPUAttentionBuilder(CPUAttentionMetadataBuilder):
 
 
 class TreeCPUAttentionImpl(TreeAttentionImpl, CPUAttentionBackendImpl):
-    """Stock attention, except for the rows of requests that carry a tree."""
+    """Stock attention, except for the rows of requests that carry a tree; writes the cache too.
+
+    Stock vLLM writes it by an operator of its own, whose way through Python takes as long as the
+    attention of a few rows.
+    """
+
+    def forward(
+        self,
+        layer: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        kv_cache: Tensor,
+        attn_metadata: Any,
+        output: Tensor,
+        output_scale: Tensor | None = None,
+        output_block_scale: Tensor | None = None,
+    ) -> Tensor:
+        lacks = attn_metadata is not None and layer.kv_sharing_target_layer_name is None
+        step: CPUTreeStep | None = getattr(attn_metadata, "longspec", None)
+        if lacks and step is not None and step.only_trees:
+            step.new = NewTokens(key, value, attn_metadata.slot_mapping)
+        elif lacks:
+            self.do_kv_cache_update(layer, key, value, kv_cache, attn_metadata.slot_mapping)
+        scales = (output_scale, output_block_scale)
+        given = (query, key, value, kv_cache, attn_metadata, output)
+        return super().forward(layer, *given, *scales)
 
 
 class TreeCPUAttentionBackend(CPUAttentionBackend):
+    forward_includes_kv_cache_update = True
+
     @staticmethod
     def get_impl_cls() -> type[CPUAttentionBackendImpl]:
         return TreeCPUAttentionImpl
@@ -45,20 +76,20 @@ class TreeCPUAttentionBackend(CPUAttentionBackend):
 class CPUTreeStep:
     """One step's tree rows, shared by all layers."""
 
-    def __init__(self, rows: TreeRows, row_ids: torch.Tensor | None) -> None:
+    def __init__(self, rows: TreeRows, row_ids: Tensor | None) -> None:
         """``row_ids``: where tree rows lie among the step's rows; None if they are all of them."""
         self.rows = rows
         self.row_ids = row_ids
+        self.new: NewTokens | None = None
+        """What the layer's cache lacks, where all rows are of trees."""
 
     @property
     def only_trees(self) -> bool:
         return self.row_ids is None
 
-    def attend(
-        self, query: torch.Tensor, cache: torch.Tensor, output: torch.Tensor, scale: float
-    ) -> None:
+    def attend(self, query: Tensor, cache: Tensor, output: Tensor, scale: float) -> None:
         if self.row_ids is None:
-            tree_attention(query, cache, output, self.rows, scale)
+            tree_attention(query, cache, output, self.rows, scale, self.new)
             return
         part = query[self.row_ids].contiguous()
         result = torch.empty_like(part)
@@ -69,16 +100,14 @@ class CPUTreeStep:
 class CPUTargetKV:
     """The last layer's cache as a :class:`proposers.base.TargetKV`."""
 
-    def __init__(
-        self, cache: torch.Tensor, prefix: torch.Tensor, block_table: torch.Tensor, scale: float
-    ) -> None:
+    def __init__(self, cache: Tensor, prefix: Tensor, block_table: Tensor, scale: float) -> None:
         self.cache = cache
         self.prefix = prefix
         self.block_table = block_table
         self.scale = scale
         self.table_row = torch.arange(len(prefix))
 
-    def attend(self, query: torch.Tensor) -> torch.Tensor:
+    def attend(self, query: Tensor) -> Tensor:
         """``[B, W, heads, head_dim]``, over the ``prefix`` first tokens of each request."""
         rows = prefix_rows(query.shape[1], self.prefix, self.block_table, self.table_row)
         flat = query.flatten(0, 1).contiguous()

@@ -19,7 +19,7 @@ from proposers.native import DTYPES
 
 from ...errors import LongSpecError
 from ...native import Problem, library
-from ...tree_rows import CacheLayout, TreeRows, masked_attention, native_attention
+from ...tree_rows import CacheLayout, NewTokens, TreeRows, masked_attention, native_attention
 
 ISA = "vec"
 
@@ -61,14 +61,32 @@ def layout(cache: Tensor) -> CacheLayout:
     return CacheLayout("blocks", cache, cache, heads, block_size, cache.stride(0), cache.stride(1))
 
 
-def tree_attention(query: Tensor, cache: Tensor, out: Tensor, rows: TreeRows, scale: float) -> None:
+def tree_attention(
+    query: Tensor,
+    cache: Tensor,
+    out: Tensor,
+    rows: TreeRows,
+    scale: float,
+    new: NewTokens | None = None,
+) -> None:
     """Masked attention of tree rows over one layer's cache, written into ``out``.
 
     Args:
         query, out: ``[rows, heads, head_dim]``, contiguous in the last two dimensions.
+        new: what the cache lacks of these rows.
     """
-    if not native_attention(query, out, rows, layout(cache), scale):
+    if not native_attention(query, out, rows, layout(cache), scale, new):
+        if new is not None:
+            write(new, cache)
         tree_attention_torch(query, cache, out, rows, scale)
+
+
+def write(new: NewTokens, cache: Tensor) -> None:
+    """Put new tokens into their slots, in plain torch."""
+    real = new.slots >= 0
+    slots, size = new.slots[real], cache.shape[2]
+    for part, tokens in zip(views(cache), (new.keys, new.values), strict=True):
+        part[slots // size, :, slots % size] = tokens[: len(real)][real]
 
 
 def tree_attention_torch(

@@ -40,6 +40,7 @@ class TreeRunner(_Runner):
         self.trace = Trace.from_environment() if get_tp_group().is_first_rank else Trace(None)
         self.step_trees: DraftTrees | None = None
         self.last_logit_rows: Tensor | None = None
+        self.to_draft: tuple[list[list[int]], Tensor] | None = None
 
     def execute_model(self, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         self.drafter.forget(scheduler_output.finished_req_ids)
@@ -168,12 +169,19 @@ class TreeRunner(_Runner):
         common_attn_metadata: Any,
         slot_mappings: Any,
     ) -> list[list[int]]:
+        """Nothing yet: tokens go out before drafting begins (:mod:`.executor`)."""
+        self.to_draft = (sampled_token_ids, sample_hidden_states)
+        return [[] for _ in sampled_token_ids]
+
+    def take_draft_token_ids(self) -> Any:
         """A tree for every request that may have one, as lists for the scheduler."""
-        with self.trace.section("draft"):
-            drafted = self._draft(sampled_token_ids, sample_hidden_states)
-        self.drafter.sizes.end()
-        self.trace.end_cycle()
-        return drafted
+        if self.to_draft is not None:
+            with self.trace.section("draft"):
+                self._draft_token_ids = self._draft(*self.to_draft)
+            self.to_draft = None
+            self.drafter.sizes.end()
+            self.trace.end_cycle()
+        return super().take_draft_token_ids()
 
     def _draft(self, sampled: Sequence[Sequence[int]], hidden_states: Tensor) -> list[list[int]]:
         tokens: list[list[int]] = [[] for _ in sampled]

@@ -49,7 +49,7 @@ def test_a_long_agreement_is_trusted(draft: Path) -> None:
     proposer = bound(draft, lookup_shape=[1, 1, 1, 1])
     found = looked_up(proposer, repeating())
     assert found.token_lists() == [[4, 5, 6, 7], []]
-    expected = [math.log(3 / (3 + depth)) for depth in (1, 2, 3, 4)]
+    expected = [math.log(3 * 4 / (3 + depth) / (4 + depth)) for depth in (1, 2, 3, 4)]
     assert found.log_probs[0].tolist() == pytest.approx(expected)
 
 

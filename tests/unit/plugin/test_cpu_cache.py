@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from longspec_plugin import tree_rows
 from longspec_plugin.native import library
-from longspec_plugin.tree_rows import TreeRows
+from longspec_plugin.tree_rows import NewTokens, TreeRows
 from longspec_plugin.vllm.v1 import cache as cpu_cache
 from longspec_plugin.vllm.v1.cache import move_slots, tree_attention, views
 
@@ -68,6 +69,39 @@ def test_kernel_is_masked_softmax(dtype: torch.dtype, seed: int, batch: int) -> 
     for attend in (tree_attention, cpu_cache.tree_attention_torch):
         out = torch.full(query.shape, float("nan"), dtype=dtype)
         attend(query, cache, out, rows, query.shape[2] ** -0.5)
+        assert (out.double() - expected).abs().max() < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10_000), batch=st.integers(1, 3))
+def test_new_tokens_are_seen_and_stay(dtype: torch.dtype, seed: int, batch: int) -> None:
+    """Tree slots are garbage before; their tokens come with the query, one of them without a slot,
+    as parts of a fused projection."""
+    query, cache, rows = problem(seed, dtype, batch)
+    kv_heads, block, dim = cache.shape[1], cache.shape[2], query.shape[2]
+    table = rows.table[rows.table_row]
+    at = [rows.prefix[b] + torch.arange(int(rows.tail[b])) for b in range(batch)]
+    slots = torch.cat(
+        [table[b, where // block] * block + where % block for b, where in enumerate(at)]
+    )
+    slots = slots.long()
+    slots[-1] = -1
+    fused = torch.randn(
+        len(query), 4 * kv_heads, dim, generator=torch.Generator().manual_seed(seed)
+    )
+    new = NewTokens(*fused.to(dtype)[:, kv_heads : 3 * kv_heads].chunk(2, dim=1), slots)
+    written = cache.clone()
+    for part, tokens in zip(views(written), (new.keys, new.values), strict=True):
+        part[slots[:-1] // block, :, slots[:-1] % block] = tokens[:-1]
+    expected = exact(query, written, rows)
+    for kernels in (True, False):
+        found, out = cache.clone(), torch.full(query.shape, float("nan"), dtype=dtype)
+        with pytest.MonkeyPatch.context() as patch:
+            if not kernels:
+                patch.setattr(tree_rows, "library", lambda: None)
+            tree_attention(query, found, out, rows, dim**-0.5, new)
+        assert torch.equal(found, written)
         assert (out.double() - expected).abs().max() < TOLERANCE[dtype]
 
 

@@ -13,9 +13,11 @@ from longspec_plugin.errors import LongSpecError
 pytest.importorskip("vllm", reason="needs the engine: make setup")
 
 from vllm import envs, platforms, triton_utils
+from vllm.utils.import_utils import resolve_obj_by_qualname
 
 from longspec_plugin.vllm import runners
 from longspec_plugin.vllm.compat import V1_HOOKS, V2_HOOKS, VLLM
+from longspec_plugin.vllm.v1.executor import AheadExecutor
 from longspec_plugin.vllm.v1.slots import Slots
 
 
@@ -96,6 +98,7 @@ def test_slots_are_stable_and_used_again() -> None:
 def configured(asynchronous: bool, scheduler: str | None, parser: str, inside: bool) -> Any:
     return SimpleNamespace(
         scheduler_config=SimpleNamespace(async_scheduling=asynchronous, scheduler_cls=scheduler),
+        parallel_config=SimpleNamespace(distributed_executor_backend="mp"),
         structured_outputs_config=SimpleNamespace(
             reasoning_parser=parser, enable_in_reasoning=inside
         ),
@@ -122,6 +125,28 @@ def test_grammars_heed_trees_where_our_scheduler_makes_their_masks(
     heeded: bool,
 ) -> None:
     config = configured(asynchronous, own, parser, inside)
-    runners.settle_scheduler(config, runner)
+    runners.settle(config, runner)
     assert runners.grammars_heed_trees(config) == heeded
     assert own in (None, config.scheduler_config.scheduler_cls)
+
+
+@pytest.mark.parametrize(
+    ("runner", "backend", "taken"),
+    [
+        (runners.V1, "mp", True),
+        (runners.V1, "uni", False),
+        (runners.V1, "ray", False),
+        (runners.V1, "my.Executor", False),
+        (runners.V2, "mp", False),
+        (runners.V2_CPU, "mp", False),
+    ],
+)
+def test_our_executor_takes_the_place_of_vllms_own_alone(
+    runner: runners.Runner, backend: str, taken: bool
+) -> None:
+    config = configured(False, None, "", False)
+    config.parallel_config.distributed_executor_backend = backend
+    runners.settle(config, runner)
+    found = config.parallel_config.distributed_executor_backend
+    assert found == (runners.V1.executor if taken else backend)
+    assert not taken or resolve_obj_by_qualname(found) is AheadExecutor

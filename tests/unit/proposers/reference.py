@@ -22,13 +22,14 @@ def agreement(tokens: list[int], ngrams: Iterable[int]) -> int:
 
 
 def continuations(tokens: list[int], ngrams: range, count: int, depth: int) -> list[list[int]]:
-    """Up to ``count`` distinct continuations, longest match first, then latest."""
+    """Up to ``count`` distinct continuations, longest match first, then latest; as texts end, they
+    go on from the match."""
     found: list[list[int]] = []
     for n in ngrams:
         for end in match_ends(tokens, n)[::-1]:
             continuation = tokens[end : end + depth]
             if not any(known[: len(continuation)] == continuation for known in found):
-                found.append(continuation)
+                found.append([tokens[end + i % (len(tokens) - end)] for i in range(depth)])
             if len(found) == count:
                 return found
     return found

@@ -37,7 +37,7 @@ def test_the_last_answers_are_kept_and_no_prompt(at_once: int) -> None:
     for number in (10, 20, 30):
         answer(memory, [1, 2, 3], range(number, number + 6), at_once)
     none = NOTHING
-    assert memory.line().tolist() == [30, 31, 32, 33, none, 20, 21, 22, 23, none]
+    assert memory.lines().tolist() == [[30, 31, 32, 33, none], [20, 21, 22, 23, none]]
 
 
 @given(TEXTS, TEXTS, st.integers(1, 3), st.integers(1, 3), st.integers(1, 4))
@@ -45,13 +45,13 @@ def test_a_text_with_others_in_front_is_searched_like_one_text(
     texts: list[list[int]], others: list[list[int]], longest: int, count: int, depth: int
 ) -> None:
     """What the reference finds where each other text ends in tokens that nothing else has."""
-    line: list[int] = []
+    width = max(map(len, others)) + 1
+    lines = torch.tensor([[*other, *[NOTHING] * (width - len(other))] for other in others])
     apart: list[int] = []
     for i, other in enumerate(others):
-        line += [*other, NOTHING]
         apart += [*other, *range(1000 + 10 * i, 1000 + 10 * i + 5)]
     ngrams = range(longest, 0, -1)
-    found = continuations(of_texts(texts, junk=1), ngrams, count, depth, torch.tensor(line))
+    found = continuations(of_texts(texts, junk=1), ngrams, count, depth, lines)
     for b, text in enumerate(texts):
         expected = [
             [token for token in tokens if token < 1000]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import native
+from . import kernels, lookup_triton, native
 from .base import DraftContext
 from .memory import NOTHING
 
@@ -48,8 +48,10 @@ def continuations(
         depth: the most tokens of a continuation.
         others: ``[M, W]`` int64 texts that are older than all of the context's.
     """
-    if count == 1 and not context.static:
-        alone = _by_kernel(context, ngrams, depth, others)
+    if count == 1:
+        if kernels.runs_on(context.lengths.device):
+            return Continuations(*lookup_triton.look_up(context, ngrams, depth, others))
+        alone = None if context.static else _by_kernel(context, ngrams, depth, others)
         if alone is not None:
             return alone
     lines, lengths = context.lines(), context.lengths

@@ -21,13 +21,13 @@ from tests.unit.glide.fused_cases import (
     same,
     steps,
 )
-from tests.unit.proposers import growth_checks, topology_checks
+from tests.unit.proposers import growth_checks, lookup_checks, topology_checks
 
 if not kernels.available():
     pytest.skip("needs an NVIDIA GPU, PyTorch for CUDA and Triton", allow_module_level=True)
 
 pytestmark = pytest.mark.gpu
-for checks in (fused_checks, growth_checks, topology_checks):
+for checks in (fused_checks, growth_checks, lookup_checks, topology_checks):
     globals().update({name: part for name, part in vars(checks).items() if name[:5] == "test_"})
 
 

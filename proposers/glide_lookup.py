@@ -32,7 +32,7 @@ from .tree import DraftTrees, prune
 LOOKUP_OPTIONS = {"lookup_shape": "tree_shape"} | {
     name: name for name in ("max_ngram", "min_ngram", "remembered_answers", "remembered_tokens")
 }
-DEFAULTS = {"lookup_shape": [1, 1, 1, 1, 1], "min_ngram": 2}
+DEFAULTS = {"lookup_shape": [1, 1, 1, 1, 1], "max_ngram": 16}
 SURE = 8
 """Tokens of agreement from which a lookup as deep as the draft's trees is drafted alone. Simulated
 on the 116 answers, at one request: AL as before, and a draft forward less in 5 to 30% of steps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-FAILS = 6
+FAILS = 12
 """Trees in a row of which nothing was accepted, after which a request rests."""
 FIRST, LONGEST = 8, 128
 """Steps of a request's first rest, and of any; each rest is twice as long as the one before."""

@@ -2,14 +2,20 @@
 //
 // The engines' CPU kernels take no mask. Here one pass with an online softmax covers the verified
 // prefix (visible to every row) and the tree's own slots (visible by mask), so nothing is gathered
-// and no partial results are merged. Two layouts of the cache:
+// and no partial results are merged. Elements in bfloat16 are multiplied two at a time where the
+// processor can (AVX-512 BF16), as floats elsewhere. Two layouts of the cache:
 //   Blocks  vLLM's "vec": a block holds, per KV head, K as [head_dim][block_size] and then V as
 //           [block_size][head_dim]; the table names blocks.
 //   Slots   SGLang's pool: K and V as [slots][kv_heads][head_dim] each; the table names slots.
 //
 // Plain C interface, no torch headers: it compiles in about two seconds.
 #include <algorithm>
+#include <type_traits>
 #include <vector>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #include "vectors.h"
 
@@ -35,61 +41,107 @@ struct Problem {
     float scale;
 };
 
-// scores[r][t] = sum_d query[r][d] * keys[d][t] for R rows; t in whole vectors
-template <int R, typename T>
-static void dot(const float *query, const T *keys, float *scores, int64_t dim, int64_t width,
-                int64_t tokens) {
-    for (int64_t t = 0; t < tokens; t += 2 * LANES) {
-        vec a[R], b[R];
-        for (int r = 0; r < R; ++r) a[r] = b[r] = vec{};
-        for (int64_t d = 0; d < dim; ++d) {
-            vec k0 = load16(keys + d * width + t);
-            vec k1 = load16(keys + d * width + t + LANES);
-            for (int r = 0; r < R; ++r) {
-                a[r] += query[r * dim + d] * k0;
-                b[r] += query[r * dim + d] * k1;
+// Products of R rows: out[r][c] = factor * sum_i a[r][i] * b[i][c], added to what is there if `add`.
+// Queries times keys, and weights times values.
+struct Floats {
+    using Part = float;
+
+    template <int R, typename B>
+    static void multiply(const float *a, int64_t a_stride, const B *b, int64_t b_stride, float *out,
+                         int64_t out_stride, int64_t count, int64_t columns, float factor,
+                         bool add) {
+        int64_t c = 0;
+        for (; c + 2 * LANES <= columns; c += 2 * LANES)
+            part<R, 2>(a, a_stride, b + c, b_stride, out + c, out_stride, count, factor, add);
+        for (; c < columns; c += LANES)
+            part<R, 1>(a, a_stride, b + c, b_stride, out + c, out_stride, count, factor, add);
+    }
+
+    template <int R, int V, typename B>
+    static void part(const float *a, int64_t a_stride, const B *b, int64_t b_stride, float *out,
+                     int64_t out_stride, int64_t count, float factor, bool add) {
+        vec sum[R][V] = {};
+        for (int64_t i = 0; i < count; ++i)
+            for (int v = 0; v < V; ++v) {
+                const vec x = load16(b + i * b_stride + v * LANES);
+                for (int r = 0; r < R; ++r) sum[r][v] += a[r * a_stride + i] * x;
             }
-        }
-        for (int r = 0; r < R; ++r) {
-            *(vec *)(scores + r * width + t) = a[r];
-            *(vec *)(scores + r * width + t + LANES) = b[r];
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v) {
+                vec *to = (vec *)(out + r * out_stride + v * LANES);
+                *to = sum[r][v] * factor + (add ? *to : vec{});
+            }
+    }
+};
+
+#ifdef __AVX512BF16__
+// The same of bfloat16, columns in 32s: two rows of b at a time, their elements side by side. Where
+// b's rows are odd, the last is paired with zeros.
+struct Halves {
+    using Part = uint16_t;
+
+    template <int R>
+    static void multiply(const uint16_t *a, int64_t a_stride, const uint16_t *b, int64_t b_stride,
+                         float *out, int64_t out_stride, int64_t count, int64_t columns,
+                         float factor, bool add) {
+        alignas(64) uint16_t order[2][32];
+        for (int i = 0; i < 32; ++i)
+            for (int half : {0, 1}) order[half][i] = i / 2 + 16 * half + i % 2 * 32;
+        const __m512i left = _mm512_load_si512(order[0]), right = _mm512_load_si512(order[1]);
+        for (int64_t c = 0; c < columns; c += 32) {
+            __m512 sum[R][2];
+            for (int r = 0; r < R; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+            for (int64_t i = 0; i < count; i += 2) {
+                const uint16_t *row = b + i * b_stride + c;
+                const bool paired = i + 1 < count;
+                const __m512i one = _mm512_loadu_si512(row);
+                const __m512i two = paired ? _mm512_loadu_si512(row + b_stride) : __m512i{};
+                const auto x = (__m512bh)_mm512_permutex2var_epi16(one, left, two);
+                const auto y = (__m512bh)_mm512_permutex2var_epi16(one, right, two);
+                for (int r = 0; r < R; ++r) {
+                    int32_t pair;
+                    std::memcpy(&pair, a + r * a_stride + i, 4);
+                    const auto both = (__m512bh)_mm512_set1_epi32(pair);
+                    sum[r][0] = _mm512_dpbf16_ps(sum[r][0], both, x);
+                    sum[r][1] = _mm512_dpbf16_ps(sum[r][1], both, y);
+                }
+            }
+            for (int r = 0; r < R; ++r)
+                for (int v : {0, 1}) {
+                    float *to = out + r * out_stride + c + v * LANES;
+                    const __m512 old = add ? _mm512_loadu_ps(to) : _mm512_setzero_ps();
+                    const __m512 scaled = _mm512_mul_ps(sum[r][v], _mm512_set1_ps(factor));
+                    _mm512_storeu_ps(to, _mm512_add_ps(scaled, old));
+                }
         }
     }
-}
+};
+#endif
 
-// out[r][d] += sum_t weights[r][t] * values[t][d] for R rows
-template <int R, typename T>
-static void accumulate(const float *weights, const T *values, float *out, int64_t dim,
-                       int64_t width, int64_t tokens) {
-    for (int64_t d = 0; d < dim; d += LANES) {
-        vec sum[R];
-        for (int r = 0; r < R; ++r) sum[r] = *(const vec *)(out + r * dim + d);
-        for (int64_t t = 0; t < tokens; ++t) {
-            vec v = load16(values + t * dim + d);
-            for (int r = 0; r < R; ++r) sum[r] += weights[r * width + t] * v;
-        }
-        for (int r = 0; r < R; ++r) *(vec *)(out + r * dim + d) = sum[r];
-    }
-}
-
-// Both for all lines, a whole number of ROWS
-template <typename T>
-static void dots(const float *query, const T *keys, float *scores, int64_t dim, int64_t width,
-                 int64_t tokens, int64_t lines) {
+// All lines, a whole number of ROWS
+template <typename Math, typename B>
+static void product(const typename Math::Part *a, int64_t a_stride, const B *b, int64_t b_stride,
+                    float *out, int64_t out_stride, int64_t count, int64_t columns, int64_t lines,
+                    float factor, bool add) {
     int64_t line = 0;
     for (; line + 2 * ROWS <= lines; line += 2 * ROWS)
-        dot<2 * ROWS>(query + line * dim, keys, scores + line * width, dim, width, tokens);
-    if (line < lines) dot<ROWS>(query + line * dim, keys, scores + line * width, dim, width, tokens);
-}
-
-template <typename T>
-static void mix(const float *weights, const T *values, float *out, int64_t dim, int64_t width,
-                int64_t tokens, int64_t lines) {
-    int64_t line = 0;
-    for (; line + 2 * ROWS <= lines; line += 2 * ROWS)
-        accumulate<2 * ROWS>(weights + line * width, values, out + line * dim, dim, width, tokens);
+        Math::template multiply<2 * ROWS>(a + line * a_stride, a_stride, b, b_stride,
+                                          out + line * out_stride, out_stride, count, columns,
+                                          factor, add);
     if (line < lines)
-        accumulate<ROWS>(weights + line * width, values, out + line * dim, dim, width, tokens);
+        Math::template multiply<ROWS>(a + line * a_stride, a_stride, b, b_stride,
+                                      out + line * out_stride, out_stride, count, columns, factor,
+                                      add);
+}
+
+template <typename From, typename To>
+static void convert(const From *from, To *to, int64_t count) {
+    if constexpr (std::is_same_v<From, To>)
+        std::memcpy(to, from, count * sizeof(To));
+    else if constexpr (std::is_same_v<To, float>)
+        widen(from, to, count);
+    else
+        narrow(from, to, count);
 }
 
 // One block's scores become weights; running maximum, sum and output are rescaled.
@@ -120,8 +172,8 @@ static void soften(float *scores, float *out, float &top, float &sum, int64_t di
         for (int64_t d = 0; d < dim; d += LANES) *(vec *)(out + d) *= decay;
 }
 
-// Each layout brings `tokens` tokens from `start` on to keys[d][t] and values[t][d], as floats. For
-// few lines those of `Blocks`, which lie so, are read where they are.
+// Each layout brings `tokens` tokens from `start` on to keys[d][t] and values[t][d]. Those of `Blocks`,
+// which lie so, are read where they are if that needs no widening, or is for few lines.
 struct Blocks {
     static constexpr bool direct = true;
 
@@ -130,14 +182,14 @@ struct Blocks {
         return (const T *)p.keys + kv_head * p.head_stride + table[start / p.block_size] * p.cache_stride;
     }
 
-    template <typename T>
+    template <typename T, typename Part>
     static void load_tile(const Problem &p, const int32_t *table, int64_t kv_head, int64_t start,
-                          int64_t tokens, float *keys, float *values) {
+                          int64_t tokens, Part *keys, Part *values) {
         const int64_t dim = p.head_dim, width = p.block_size;
         const T *block = at<T>(p, table, kv_head, start);
         const int64_t whole = std::min(width, (tokens + 2 * LANES - 1) / (2 * LANES) * 2 * LANES);
-        for (int64_t d = 0; d < dim; ++d) widen(block + d * width, keys + d * width, whole);
-        widen(block + dim * width, values, tokens * dim);
+        for (int64_t d = 0; d < dim; ++d) convert(block + d * width, keys + d * width, whole);
+        convert(block + dim * width, values, tokens * dim);
     }
 };
 
@@ -149,21 +201,22 @@ struct Slots {
         return nullptr;
     }
 
-    template <typename T>
+    template <typename T, typename Part>
     static void load_tile(const Problem &p, const int32_t *table, int64_t kv_head, int64_t start,
-                          int64_t tokens, float *keys, float *values) {
+                          int64_t tokens, Part *keys, Part *values) {
         const int64_t dim = p.head_dim, width = p.block_size;
         for (int64_t t = 0; t < tokens; ++t) {
             const int64_t at = table[start + t] * p.cache_stride + kv_head * p.head_stride;
-            widen((const T *)p.values + at, values + t * dim, dim);
+            convert((const T *)p.values + at, values + t * dim, dim);
             const T *key = (const T *)p.keys + at;
-            for (int64_t d = 0; d < dim; ++d) keys[d * width + t] = load(key + d);
+            for (int64_t d = 0; d < dim; ++d) convert(key + d, keys + d * width + t, 1);
         }
     }
 };
 
-template <typename T, typename Layout>
+template <typename T, typename Layout, typename Math>
 static void attend(const Problem &p, int64_t request, int64_t kv_head) {
+    using Part = typename Math::Part;
     const int64_t dim = p.head_dim, width = p.block_size, group = p.heads / p.kv_heads;
     const int64_t row0 = p.first_row[request], rows = p.first_row[request + 1] - row0;
     const int64_t lines = rows * group, padded = (lines + ROWS - 1) / ROWS * ROWS;
@@ -171,40 +224,46 @@ static void attend(const Problem &p, int64_t request, int64_t kv_head) {
     const uint8_t *mask = p.mask + request * p.mask_width * p.mask_width;
     const int32_t *table = p.table + p.table_row[request] * p.table_stride;
     thread_local std::vector<float> buffer;
-    const int64_t small = padded * (2 * dim + width + 2);
-    if (int64_t(buffer.size()) < small + 2 * dim * width) buffer.resize(small + 2 * dim * width);
-    std::fill(buffer.begin(), buffer.begin() + small, 0.0f);
-    float *query = buffer.data(), *out = query + padded * dim, *scores = out + padded * dim;
+    thread_local std::vector<Part> parts;
+    buffer.assign(padded * (dim + width + 2), 0.0f);
+    float *out = buffer.data(), *scores = out + padded * dim;
     float *top = scores + padded * width, *sum = top + padded;
-    float *keys = sum + padded, *values = keys + dim * width;
+    const int64_t small = padded * (dim + width);
+    if (int64_t(parts.size()) < small + 2 * dim * width) parts.resize(small + 2 * dim * width);
+    Part *query = parts.data(), *weights = query + padded * dim;
+    Part *keys = weights + padded * width, *values = keys + dim * width;
+    std::fill(query, weights, Part{});
     std::fill(top, top + padded, MASKED);
-    for (int64_t line = 0; line < lines; ++line) {  // line = row * group + head in group
-        const T *from = (const T *)p.query + (row0 + line / group) * p.query_stride +
-                        (kv_head * group + line % group) * dim;
-        for (int64_t d = 0; d < dim; ++d) query[line * dim + d] = load(from + d) * p.scale;
-    }
+    for (int64_t line = 0; line < lines; ++line)  // line = row * group + head in group
+        convert((const T *)p.query + (row0 + line / group) * p.query_stride +
+                    (kv_head * group + line % group) * dim,
+                query + line * dim, dim);
     for (int64_t start = 0; start < total; start += width) {
         const int64_t tokens = std::min(width, total - start);
         const int64_t whole = std::min(width, (tokens + 2 * LANES - 1) / (2 * LANES) * 2 * LANES);
-        const bool few = Layout::direct && padded <= 2 * ROWS && width % (2 * LANES) == 0;
-        const T *block = few ? Layout::template at<T>(p, table, kv_head, start) : nullptr;
-        if (few) {
-            dots(query, block, scores, dim, width, whole, padded);
-        } else {
-            Layout::template load_tile<T>(p, table, kv_head, start, tokens, keys, values);
-            dots(query, keys, scores, dim, width, whole, padded);
-        }
+        const bool there = Layout::direct && (std::is_same_v<T, Part> || padded <= 2 * ROWS) &&
+                           width % (2 * LANES) == 0;
+        const T *block = there ? Layout::template at<T>(p, table, kv_head, start) : nullptr;
+        if (!there) Layout::template load_tile<T>(p, table, kv_head, start, tokens, keys, values);
+        if (there)
+            product<Math>(query, dim, block, width, scores, width, dim, whole, padded, p.scale,
+                          false);
+        else
+            product<Math>(query, dim, keys, width, scores, width, dim, whole, padded, p.scale,
+                          false);
         for (int64_t line = 0; line < lines; ++line) {
             float *row_scores = scores + line * width;
             std::fill(row_scores + tokens, row_scores + whole, MASKED);
             for (int64_t t = std::max<int64_t>(prefix - start, 0); t < tokens; ++t)
                 if (!mask[line / group * p.mask_width + start + t - prefix]) row_scores[t] = MASKED;
             soften(row_scores, out + line * dim, top[line], sum[line], dim, whole);
+            convert(row_scores, weights + line * width, whole);
         }
-        if (few)
-            mix(scores, block + dim * width, out, dim, width, tokens, padded);
+        if (there)
+            product<Math>(weights, width, block + dim * width, dim, out, dim, tokens, dim, padded,
+                          1.0f, true);
         else
-            mix(scores, values, out, dim, width, tokens, padded);
+            product<Math>(weights, width, values, dim, out, dim, tokens, dim, padded, 1.0f, true);
     }
     for (int64_t line = 0; line < lines; ++line) {
         T *to = (T *)p.out + (row0 + line / group) * p.out_stride +
@@ -214,12 +273,22 @@ static void attend(const Problem &p, int64_t request, int64_t kv_head) {
     }
 }
 
-template <typename T, typename Layout>
-static void attend_all(const Problem &p, int threads) {
+template <typename T, typename Layout, typename Math>
+static void attend_as(const Problem &p, int threads) {
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads) if (threads > 1)
     for (int64_t request = 0; request < p.batch; ++request)
         for (int64_t kv_head = 0; kv_head < p.kv_heads; ++kv_head)
-            attend<T, Layout>(p, request, kv_head);
+            attend<T, Layout, Math>(p, request, kv_head);
+}
+
+template <typename T, typename Layout>
+static void attend_all(const Problem &p, int threads) {
+#ifdef __AVX512BF16__
+    if constexpr (std::is_same_v<T, uint16_t>)
+        if (p.head_dim % 32 == 0 && p.block_size % 32 == 0)
+            return attend_as<T, Layout, Halves>(p, threads);
+#endif
+    attend_as<T, Layout, Floats>(p, threads);
 }
 
 template <typename T>

@@ -45,6 +45,9 @@ V1_HOOKS = replace(
         f"{_EXECUTOR}.execute_model": ("scheduler_output", "non_block"),
         f"{_EXECUTOR}.sample_tokens": ("grammar_output", "non_block"),
         f"{_EXECUTOR}.take_draft_token_ids": (),
+        "vllm.v1.attention.backends.cpu_attn:CPUAttentionBackendImpl.do_kv_cache_update": (
+            *("layer", "key", "value", "kv_cache", "slot_mapping"),
+        ),
         "vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm": (
             *("layer", "remove_weight"),
         ),

@@ -24,7 +24,7 @@ def problem(seed: int, dtype: torch.dtype, batch: int) -> tuple[Tensor, Tensor, 
     def pick(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=random))
 
-    kv_heads, group, dim, block = pick(1, 3), pick(1, 4), 32 * pick(1, 4), 32 * pick(1, 3)
+    kv_heads, group, dim, block = pick(1, 3), pick(1, 4), 16 * pick(2, 8), 32 * pick(1, 3)
     prefix = torch.tensor([pick(0, 200) for _ in range(batch)])
     tail = torch.tensor([pick(1, 20) for _ in range(batch)])
     blocks = int((prefix + tail).max()) // block + 2

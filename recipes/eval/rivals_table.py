@@ -95,7 +95,7 @@ def _joined(parts: Sequence[tuple[str, Found]]) -> Found:
 
 
 def tables(cells: Cells, arms: Sequence[str], what: str) -> list[Table]:
-    """Each arm over vanilla and, prompt by prompt, each of ours over each arm, if they are there."""
+    """Each arm over vanilla and, prompt by prompt, each of ours over each arm, where they are."""
     whole = {**cells, POOLED: pooled(cells)}
     over = {arm: [_cell(row.get(arm)) for row in whole.values()] for arm in arms}
     for arm in arms:

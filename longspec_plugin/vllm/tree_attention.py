@@ -50,6 +50,7 @@ class TreeAttentionImpl:
     ) -> Tensor:
         """Arguments and result as in the stock implementation."""
         step: TreeStep | None = getattr(attn_metadata, "longspec", None)
+        self.write(layer, key, value, kv_cache, attn_metadata)
         if step is None or not step.only_trees:
             super().forward(  # type: ignore[misc]
                 layer,
@@ -65,6 +66,11 @@ class TreeAttentionImpl:
         if step is not None:
             step.attend(query, kv_cache, output, self.scale)
         return output
+
+    def write(
+        self, layer: Any, key: Tensor, value: Tensor, kv_cache: Tensor, attn_metadata: Any
+    ) -> None:
+        """Put the rows' keys and values into the cache; as a rule vLLM has done so before."""
 
 
 def take_the_place_of(name: str, backend: type) -> None:

@@ -38,27 +38,16 @@ class TreeCPUAttentionImpl(TreeAttentionImpl, CPUAttentionBackendImpl):
     attention of a few rows.
     """
 
-    def forward(
-        self,
-        layer: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        kv_cache: Tensor,
-        attn_metadata: Any,
-        output: Tensor,
-        output_scale: Tensor | None = None,
-        output_block_scale: Tensor | None = None,
-    ) -> Tensor:
-        lacks = attn_metadata is not None and layer.kv_sharing_target_layer_name is None
-        step: CPUTreeStep | None = getattr(attn_metadata, "longspec", None)
-        if lacks and step is not None and step.only_trees:
+    def write(
+        self, layer: Any, key: Tensor, value: Tensor, kv_cache: Tensor, attn_metadata: Any
+    ) -> None:
+        if attn_metadata is None or layer.kv_sharing_target_layer_name is not None:
+            return
+        step = getattr(attn_metadata, "longspec", None)  # another's, where V2 runs on a CPU
+        if isinstance(step, CPUTreeStep) and step.only_trees:
             step.new = NewTokens(key, value, attn_metadata.slot_mapping)
-        elif lacks:
+        else:
             self.do_kv_cache_update(layer, key, value, kv_cache, attn_metadata.slot_mapping)
-        scales = (output_scale, output_block_scale)
-        given = (query, key, value, kv_cache, attn_metadata, output)
-        return super().forward(layer, *given, *scales)
 
 
 class TreeCPUAttentionBackend(CPUAttentionBackend):

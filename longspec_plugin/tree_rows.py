@@ -123,12 +123,10 @@ def native_attention(
     problem.query_stride, problem.out_stride = query.stride(0), out.stride(0)
     problem.cache_stride, problem.head_stride = cache.cache_stride, cache.head_stride
     problem.scale = scale
+    problem.new_keys = None  # another layer's, as the problem is all layers'
     if new is not None:
-        problem.new_keys, problem.new_values = new.keys.data_ptr(), new.values.data_ptr()
-        problem.new_keys_stride, problem.new_values_stride = (
-            new.keys.stride(0),
-            new.values.stride(0),
-        )
+        problem.new_keys, problem.new_keys_stride = new.keys.data_ptr(), new.keys.stride(0)
+        problem.new_values, problem.new_values_stride = new.values.data_ptr(), new.values.stride(0)
         problem.slots = new.slots.data_ptr()
     kernel = getattr(native, f"attend_{cache.name}_{DTYPES[query.dtype]}")
     kernel(ctypes.byref(problem), torch.get_num_threads())

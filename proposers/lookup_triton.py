@@ -33,9 +33,9 @@ def look_up(
     sizes, agreed = torch.zeros(2, batch, dtype=torch.int64, device=device)
     best = torch.full((batch,), -1, dtype=torch.int32, device=device)
     table = tokens[:0, 0] if others is None else others
-    places = table.shape[0] * table.shape[1] + texts.shape[1]
+    places = table.numel() + texts.shape[1]
     given = (texts, rows, context.lengths, table, texts.stride(0), table.stride(0))
-    sides = (table.shape[0] * table.shape[1], table.shape[1], places)
+    sides = (table.numel(), table.shape[1], places)
     if batch:
         with torch.cuda.device_of(rows):  # Triton launches on the current device
             _find[batch, triton.cdiv(places, BLOCK)](

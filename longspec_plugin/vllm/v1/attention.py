@@ -41,12 +41,11 @@ class TreeCPUAttentionImpl(TreeAttentionImpl, CPUAttentionBackendImpl):
     def write(
         self, layer: Any, key: Tensor, value: Tensor, kv_cache: Tensor, attn_metadata: Any
     ) -> None:
-        if attn_metadata is None or layer.kv_sharing_target_layer_name is not None:
-            return
+        lacks = attn_metadata is not None and layer.kv_sharing_target_layer_name is None
         step = getattr(attn_metadata, "longspec", None)  # another's, where V2 runs on a CPU
         if isinstance(step, CPUTreeStep) and step.only_trees:
-            step.new = NewTokens(key, value, attn_metadata.slot_mapping)
-        else:
+            step.new = NewTokens(key, value, attn_metadata.slot_mapping) if lacks else None
+        elif lacks:
             self.do_kv_cache_update(layer, key, value, kv_cache, attn_metadata.slot_mapping)
 
 

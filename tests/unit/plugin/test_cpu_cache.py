@@ -102,6 +102,9 @@ def test_new_tokens_are_seen_and_stay(dtype: torch.dtype, seed: int, batch: int)
                 patch.setattr(tree_rows, "library", lambda: None)
             tree_attention(query, found, out, rows, dim**-0.5, new)
         assert torch.equal(found, written)
+        untouched = cache.clone()  # of a layer that has no tokens of its own, in the same step
+        tree_attention(query, untouched, torch.empty_like(query), rows, dim**-0.5)
+        assert torch.equal(untouched, cache)
         assert (out.double() - expected).abs().max() < TOLERANCE[dtype]
 
 

@@ -11,6 +11,7 @@ PROMPTS ?= 22
 OUTPUT_LEN ?= 128
 ARMS ?= vanilla,longspec,ngram
 SGLANG_ARMS ?= vanilla,longspec,prompt_lookup
+DTYPE ?= $(shell $(PYTHON) recipes/setup/dtype.py)
 BENCH ?=
 GPU ?=
 
@@ -48,13 +49,13 @@ target: setup  ## prepare the embedded default target (cached)
 bench: target  ## serve the default target with and without LongSpec and print the table
 	@$(VENV)/python -m eval.speed_bench --engine vllm --model "$$($(TARGET))" --draft $(DRAFT) \
 	  --arms $(ARMS) --dataset builtin --num-prompts $(PROMPTS) --concurrency 1 \
-	  --output-len $(OUTPUT_LEN) --trace --output-dir results/bench $(BENCH)
+	  --output-len $(OUTPUT_LEN) --dtype $(DTYPE) --trace --output-dir results/bench $(BENCH)
 
 # Without a GPU SGLang runs here without its kernels, as nobody serves it: a test bed of the plugin.
 bench-sglang: target setup-sglang  ## the same in SGLang; without a GPU this is a test bed
 	@$(SGLANG_PYTHON) -m eval.speed_bench --engine sglang --model "$$($(TARGET))" --draft $(DRAFT) \
 	  --arms $(SGLANG_ARMS) --dataset builtin --num-prompts $(PROMPTS) --concurrency 1 \
-	  --output-len $(OUTPUT_LEN) --trace --output-dir results/bench-sglang $(BENCH)
+	  --output-len $(OUTPUT_LEN) --dtype $(DTYPE) --trace --output-dir results/bench-sglang $(BENCH)
 
 test: setup-sglang target quality  ## run the whole suite: quality, then unit, contract and engine tests
 	@$(PYTEST) $(WORKERS) tests/engine tests/contract tests/unit tests/gpu

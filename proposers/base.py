@@ -107,6 +107,8 @@ class DraftContext:
         least: the log-probability under which a path is not worth a row of the target's forward at
             this load. Trees are cut to it in any case if it is told; static steps tell none.
         cheap: the load allows no forward of a draft model, only what is found without one.
+        scopes: ``[B]`` int64: requests of the same number may be drafted from each other's answers,
+            those of 0 from nobody's; None: all are of 0.
     """
 
     slots: Tensor
@@ -122,6 +124,7 @@ class DraftContext:
     limited: bool = False
     least: float = float("-inf")
     cheap: bool = False
+    scopes: Tensor | None = None
 
     def roots(self) -> Tensor:
         """``[B]`` int64 the roots' tokens."""
@@ -145,12 +148,15 @@ class DraftContext:
         """The requests in ``index``, as :meth:`Proposer.start` is given them (``target_kv`` is
         still that of all)."""
         pick = torch.as_tensor(index, dtype=torch.int64).to(self.slots.device)
-        fields = {name: getattr(self, name)[pick] for name in _BY_REQUEST}
-        hidden = None if self.hidden_states is None else self.hidden_states[pick]
-        return replace(self, **fields, hidden_states=hidden)
+        fields: dict[str, Any] = {name: getattr(self, name)[pick] for name in _BY_REQUEST}
+        for name in _IF_THERE:
+            there = getattr(self, name)
+            fields[name] = None if there is None else there[pick]
+        return replace(self, **fields)
 
 
 _BY_REQUEST = ("slots", "rows", "lengths", "num_new", "budgets")
+_IF_THERE = ("hidden_states", "scopes")
 
 
 class Proposer:

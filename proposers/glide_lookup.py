@@ -26,11 +26,11 @@ from .glide.proposer import GlideProposer
 from .growth import MAX_NODES
 from .joining import join
 from .lookup import Continuations
-from .prompt_lookup import PromptLookupProposer, laid_out
+from .prompt_lookup import OPTIONS, PromptLookupProposer, laid_out
 from .tree import DraftTrees, prune
 
 LOOKUP_OPTIONS = {"lookup_shape": "tree_shape"} | {
-    name: name for name in ("max_ngram", "min_ngram", "remembered_answers", "remembered_tokens")
+    name: name for name in OPTIONS if name != "tree_shape"
 }
 DEFAULTS = {"lookup_shape": [1, 1, 1, 1, 1], "max_ngram": 16}
 SURE = 8

@@ -1,8 +1,8 @@
 """Finding the last n-gram of a text again in the text itself, for a whole batch, on the device.
 
 A continuation that reaches the end of the text goes on with its own beginning, as a lookup behind
-that end would: what is repeated over and over is told to any depth. Other texts may be searched as
-well, as if they stood in front of it; each ends in :data:`.memory.NOTHING`.
+that end would: what is repeated over and over is told to any depth. Other texts
+(:class:`.memory.Others`) are searched as if they stood in front of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from . import kernels, lookup_triton, native
 from .base import DraftContext
-from .memory import NOTHING
+from .memory import NOTHING, Others
 
 SOURCE = Path(native.__file__).with_name("lookup.cpp")
 NAMES = {torch.int32: "look_up_int32", torch.int64: "look_up_int64"}
@@ -39,14 +39,14 @@ class Continuations:
 
 
 def continuations(
-    context: DraftContext, ngrams: range, count: int, depth: int, others: Tensor | None = None
+    context: DraftContext, ngrams: range, count: int, depth: int, others: Others | None = None
 ) -> Continuations:
     """The first ``count`` distinct continuations, after the longest match first, then the latest.
 
     Args:
         ngrams: lengths of suffix that are looked for, falling.
         depth: the most tokens of a continuation.
-        others: ``[M, W]`` int64 texts that are older than all of the context's.
+        others: texts that are searched beside each request's own.
     """
     if count == 1:
         if kernels.runs_on(context.lengths.device):
@@ -56,9 +56,9 @@ def continuations(
             return alone
     lines, lengths = context.lines(), context.lengths
     if others is not None:
-        before = others.flatten()
-        lines = torch.cat([before.expand(len(lines), -1), lines], 1)
-        lengths = lengths + len(before)
+        before = others.lines.masked_fill(~others.seen[:, :, None], NOTHING).flatten(1)
+        lines = torch.cat([before, lines], 1)
+        lengths = lengths + before.shape[1]
     width, steps = lines.shape[1], torch.arange(depth, device=lines.device)
     ranks = _ranks(lines, lengths, ngrams)
     tokens, sizes, tops = [], [], []
@@ -80,7 +80,7 @@ def continuations(
 
 
 def _by_kernel(
-    context: DraftContext, ngrams: range, depth: int, others: Tensor | None
+    context: DraftContext, ngrams: range, depth: int, others: Others | None
 ) -> Continuations | None:
     """The same of one continuation, on a CPU; None where there is no kernel for these texts."""
     texts, rows, lengths = context.token_ids, context.rows, context.lengths
@@ -90,14 +90,15 @@ def _by_kernel(
         return None
     tokens = torch.empty(len(rows), 1, depth, dtype=torch.int64)
     sizes, agreed = torch.empty(len(rows), 1, dtype=torch.int64), torch.empty_like(rows)
-    others = tokens[:0, 0] if others is None else others
+    others = others or Others(tokens[:0, 0], torch.empty(len(rows), 0, dtype=torch.bool))
+    lines, seen = others.lines, others.seen.contiguous()
     rows, lengths = rows.contiguous(), lengths.contiguous()
     numbers = (len(rows), ngrams[0], ngrams[-1], depth)
     kernel = getattr(library, NAMES[texts.dtype])
     kernel(
-        *(_pointer(texts), ctypes.c_int64(texts.stride(0)), _pointer(others)),
-        *(ctypes.c_int64(number) for number in (len(others), others.stride(0))),
-        *(_pointer(each) for each in (rows, lengths)),
+        *(_pointer(texts), ctypes.c_int64(texts.stride(0)), _pointer(lines)),
+        *(ctypes.c_int64(number) for number in (len(lines), lines.stride(0))),
+        *(_pointer(each) for each in (seen, rows, lengths)),
         *(ctypes.c_int64(number) for number in numbers),
         *(_pointer(each) for each in (tokens, sizes, agreed)),
     )

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from .base import DraftContext
 from .kernels import jit, require_triton, tl, triton
-from .memory import NOTHING
+from .memory import NOTHING, Others
 
 BLOCK = 1024
 """Places of a program."""
 
 
 def look_up(
-    context: DraftContext, ngrams: range, depth: int, others: Tensor | None
+    context: DraftContext, ngrams: range, depth: int, others: Others | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens ``[B, 1, D]``, sizes ``[B, 1]`` and agreement ``[B]`` of
     :func:`.lookup.continuations` for one continuation; nothing is read back.
@@ -32,15 +32,17 @@ def look_up(
     tokens = torch.zeros(batch, 1, depth, dtype=torch.int64, device=device)
     sizes, agreed = torch.zeros(2, batch, dtype=torch.int64, device=device)
     best = torch.full((batch,), -1, dtype=torch.int32, device=device)
-    table = tokens[:0, 0] if others is None else others
+    others = others or Others(tokens[:0, 0], torch.empty(batch, 0, dtype=torch.bool, device=device))
+    table, seen = others.lines, others.seen.contiguous()
     places = table.numel() + texts.shape[1]
     given = (texts, rows, context.lengths, table, texts.stride(0), table.stride(0))
     sides = (table.numel(), table.shape[1], places)
     if batch:
         with torch.cuda.device_of(rows):  # Triton launches on the current device
             _find[batch, triton.cdiv(places, BLOCK)](
-                *given, best, *sides, *(ngrams[0], ngrams[-1]), block=BLOCK, nothing=NOTHING
-            )
+                *given, best, seen, *sides, *(len(table), ngrams[0], ngrams[-1]),
+                block=BLOCK, nothing=NOTHING,
+            )  # fmt: skip
             _tell[batch,](
                 *given, best, *(tokens, sizes, agreed), *sides, depth,
                 levels=triton.next_power_of_2(depth), nothing=NOTHING,
@@ -61,30 +63,36 @@ def _token(  # type: ignore[no-untyped-def]  # Triton gives annotations a meanin
     return tl.where(own, mine, token)
 
 
-@jit("texts_stride", "others_stride", "before", "width", "places", "longest", "shortest")
+@jit("texts_stride", "others_stride", "before", "width", "places", "count", "longest", "shortest")
 def _find(  # type: ignore[no-untyped-def]
-    texts, rows, lengths, others, texts_stride, others_stride, best,
-    before, width, places, longest, shortest,
+    texts, rows, lengths, others, texts_stride, others_stride, best, seen,
+    before, width, places, count, longest, shortest,
     block: tl.constexpr, nothing: tl.constexpr,
 ):  # fmt: skip
     """Program ``(request, block of places)``: how many tokens before each place are the text's
-    last. Of the best the greater rank counts: more tokens, then the later place."""
+    last. Of the best the greater rank counts: more tokens, then the later place.
+
+    Of places in others' lines it looks at those that are seen. Before the first of a line stands
+    the end of another, where no agreement goes on."""
     request = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + request).to(tl.int32)
     end = tl.program_id(1) * block + tl.arange(0, block)
     if tl.program_id(1) * block < before + length:
         text = texts + tl.load(rows + request).to(tl.int64) * texts_stride
-        real = (end > 0) & (end < before + length)
+        real, other = (end > 0) & (end < before + length), end < before
+        line = seen + request * count + end // width
+        real &= ~other | (tl.load(line, mask=real & other, other=0) != 0)
         here = _token(text, others, others_stride, before, width, end, real, nothing)
         same = real & (here != nothing)
-        count = tl.zeros([block], tl.int32)
-        for back in range(1, longest + 1):
+        agreed = tl.zeros([block], tl.int32)
+        steps = tl.where(tl.max(same.to(tl.int32), 0) > 0, longest, 0)
+        for back in range(1, steps + 1):
             last = tl.load(text + length - back, mask=length >= back, other=nothing - 1)
             at, near = end - back, same & (end >= back)
             there = _token(text, others, others_stride, before, width, at, near, nothing)
             same = near & (there == last.to(tl.int64))
-            count += same.to(tl.int32)
-        rank = tl.max(tl.where(count >= shortest, count * places + end, -1), 0)
+            agreed += same.to(tl.int32)
+        rank = tl.max(tl.where(agreed >= shortest, agreed * places + end, -1), 0)
         if rank >= 0:
             tl.atomic_max(best + request, rank)
 

@@ -28,9 +28,11 @@ OPTIONS = {
     "tree_shape": [2, 2, 2, 2],
     "max_ngram": 4,
     "min_ngram": 2,
-    "remembered_answers": 0,
+    "remembered_answers": 64,
     "remembered_tokens": 256,
+    "share_answers": "same_salt",
 }
+SHARED = ("same_salt", "all")
 
 
 class PromptLookupProposer(Proposer):
@@ -39,8 +41,10 @@ class PromptLookupProposer(Proposer):
     ``tree_shape`` gives the branches (its first level), the depth (its length) and the budget (its
     sum); ``max_ngram`` and ``min_ngram`` the lengths of suffix that are looked for, longest first.
 
-    ``remembered_answers`` of the server are searched as well, ``remembered_tokens`` of each: none
-    by default, as how fast an answer comes then tells something of what others were answered.
+    ``remembered_answers`` of the server are searched as well, ``remembered_tokens`` of each. How
+    fast an answer comes then tells something of them, so a request sees those of its own scope
+    (``DraftContext.scopes``, of the salt that it names) and without one none. ``share_answers``
+    ``all`` shows all requests all answers.
     """
 
     sharded = True
@@ -67,11 +71,16 @@ class PromptLookupProposer(Proposer):
                 f"remembered_answers={answers!r}, remembered_tokens={length!r}: expected whole"
                 " numbers, at least 0 and 1"
             )
+        if chosen["share_answers"] not in SHARED:
+            raise ValueError(
+                f"share_answers={chosen['share_answers']!r}: allowed are {' and '.join(SHARED)}"
+            )
         self.memory = AnswerMemory(answers, length) if answers else None
+        self.shared_by_all = chosen["share_answers"] == "all"
 
     def start(self, context: DraftContext) -> None:
         if self.memory is not None:
-            self.memory.start(context)
+            self.memory.start(context, self._scopes(context))
 
     def propose(self, context: DraftContext) -> DraftTrees:
         level = torch.arange(1, self.max_depth + 1, device=context.lengths.device)
@@ -84,11 +93,14 @@ class PromptLookupProposer(Proposer):
 
     def look_up(self, context: DraftContext) -> Continuations:
         """What followed the last tokens before."""
-        others = None
-        if self.memory is not None:
+        others, scopes = None, self._scopes(context)
+        if self.memory is not None and scopes is not None:
             self.memory.update(context)
-            others = self.memory.lines()
+            others = self.memory.others(scopes)
         return continuations(context, self.ngrams, self.branches, self.max_depth, others)
+
+    def _scopes(self, context: DraftContext) -> Tensor | None:
+        return torch.ones_like(context.slots) if self.shared_by_all else context.scopes
 
 
 def laid_out(found: Continuations, log_probs: Tensor) -> tuple[DraftTrees, Tensor]:

@@ -143,6 +143,14 @@ class Options(BaseModel):
         "server or neutral",
         pattern="^(server|neutral)$",
     )
+    cache_salt: str | None = _field(
+        None,
+        "salt that requests name, as those of one user would: engines keep prefix caches apart by"
+        " it, and longspec drafts from answers under the same one; each round and each point of a"
+        " sweep has its own, as its prompts are the same (default: none)",
+        "a text of at least one character",
+        min_length=1,
+    )
     rounds: int = _field(
         1,
         "rounds; arms alternate within each, servers restart",

@@ -61,8 +61,9 @@ class Driver:
         """Send a few requests that no number counts; their errors show again when measured."""
         async with self.clients(condition.concurrency) as clients:
             count = max(2, condition.concurrency, 2 * len(self.addresses))
+            heat = condition.temperature
             calls = [
-                self._ask(clients[i % len(clients)], user(WARM_UP[i % 3]), 16, condition)
+                self._ask(clients[i % len(clients)], self.body(user(WARM_UP[i % 3]), 16, heat))
                 for i in range(count)
             ]
             await asyncio.gather(*calls, return_exceptions=True)
@@ -115,7 +116,8 @@ class Driver:
         record.started, started = time.time(), time.perf_counter()
         told, answer = record.model_copy(), None
         try:
-            answer = await self._ask(client, messages, self.options.output_len, place.condition)
+            body = self.body(messages, self.options.output_len, place.condition.temperature)
+            answer = await self._ask(client, body | self._salted(place))
             self._fill(told, answer, time.perf_counter())
         except Exception as error:  # of the transport, the server, or what it sent
             told = told if answer else record
@@ -126,10 +128,7 @@ class Driver:
             told.latency_ms = told.latency_ms or 1e3 * (time.perf_counter() - started)
         return told
 
-    async def _ask(
-        self, client: httpx.AsyncClient, messages: Messages, tokens: int, condition: Condition
-    ) -> Answer:
-        body = self.body(messages, tokens, condition.temperature)
+    async def _ask(self, client: httpx.AsyncClient, body: dict[str, Any]) -> Answer:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         events, answer = EventReader(), Answer(time.perf_counter())
         async with (
@@ -159,6 +158,12 @@ class Driver:
             **sent(self.options.sampling),
             **(self.reader.request or {}),
         }
+
+    def _salted(self, place: Place) -> dict[str, str]:
+        """The salt of one pass over the prompts: what it answered tells another nothing."""
+        salt, condition = self.options.cache_salt, place.condition
+        pass_of = f"{place.round}/{condition.concurrency}/{condition.temperature:g}"
+        return {"cache_salt": f"{salt}/{pass_of}"} if salt else {}
 
     def _fill(self, record: RequestRecord, answer: Answer, ended: float) -> None:
         """Raise ``ValueError`` where the answer is odd; what could be read until then stays."""

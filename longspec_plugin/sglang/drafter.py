@@ -13,6 +13,7 @@ from proposers.base import DraftContext, Proposer, TargetKV, TargetModel
 from proposers.tree import DraftTrees, from_parents
 
 from ..errors import LongSpecError
+from ..scopes import scope
 from ..undrafted import Undrafted
 from .gates import target_shape
 from .history import TokenHistory
@@ -76,6 +77,7 @@ class TreeDrafter:
     def _context(self, batch: Any, rooms: Sequence[int], target_kv: TargetKV) -> DraftContext:
         slots = batch.req_pool_indices.long()
         new = self.history.new[slots]
+        scopes = [scope(getattr(request, "cache_salt", None)) for request in batch.reqs]
         return DraftContext(
             slots=slots,
             token_ids=self.history.tokens,
@@ -87,6 +89,7 @@ class TreeDrafter:
             target_kv=target_kv,
             budgets=torch.tensor(rooms, device=slots.device),
             static=self.static,
+            scopes=torch.tensor(scopes, device=slots.device) if any(scopes) else None,
         )
 
     def _room(self, request: Any, length: int) -> int:

@@ -16,6 +16,7 @@ VLLM = Supported(
     hooks={
         "vllm.engine.arg_utils:EngineArgs.create_engine_config": ("usage_context", "headless"),
         "vllm.v1.attention.backends.registry:register_backend": ("backend", "class_path"),
+        "vllm.v1.core.sched.output:NewRequestData.from_request": ("request", "block_ids"),
     },
 )
 

@@ -18,7 +18,7 @@ from proposers.load.schedule import KEY
 
 from ..errors import print_in_one_line
 from ..options import LongSpecOptions
-from . import backends, runners
+from . import backends, runners, salts
 from .compat import VLLM
 from .gates import check_arguments, check_config, following
 
@@ -36,6 +36,7 @@ def install() -> None:
     """Wrap ``EngineArgs.create_engine_config``, once."""
     from vllm.engine.arg_utils import EngineArgs
 
+    salts.install()
     original = EngineArgs.create_engine_config
     if getattr(original, "longspec", False):
         return

@@ -51,14 +51,14 @@ static Found within(const int64_t *other, const T *text, int64_t length, int64_t
     return found;
 }
 
-// texts [*, stride], rows [batch] of them, lengths [batch], others [count, others_stride] ->
-// tokens [batch, depth] that followed, sizes [batch] how many did, agreed [batch] at least 1
+// texts [*, stride], rows [batch] of them, lengths [batch], others [count, others_stride], of which
+// a row looks in those of seen [batch, count] -> tokens [batch, depth] that followed, sizes [batch] how many did, agreed [batch] at least 1
 template <typename T>
 static void look_up(const T *texts, int64_t stride, const int64_t *others, int64_t count,
-                    int64_t others_stride, const int64_t *rows, const int64_t *lengths,
-                    int64_t batch, int64_t longest, int64_t shortest, int64_t depth,
-                    int64_t *tokens, int64_t *sizes, int64_t *agreed) {
-    for (int64_t b = 0; b < batch; ++b, tokens += depth) {
+                    int64_t others_stride, const bool *seen, const int64_t *rows,
+                    const int64_t *lengths, int64_t batch, int64_t longest, int64_t shortest,
+                    int64_t depth, int64_t *tokens, int64_t *sizes, int64_t *agreed) {
+    for (int64_t b = 0; b < batch; ++b, tokens += depth, seen += count) {
         const T *text = texts + rows[b] * stride;
         const int64_t length = lengths[b];
         Found found = within(text, length, longest, shortest - 1);
@@ -68,6 +68,7 @@ static void look_up(const T *texts, int64_t stride, const int64_t *others, int64
         sizes[b] = own ? depth : 0;
         const int64_t *best = nullptr;
         for (int64_t i = count - 1; i >= 0 && found.agreed < longest; --i) {
+            if (!seen[i]) continue;
             const int64_t *other = others + i * others_stride;
             const Found there = within(other, text, length, longest, found.agreed);
             if (there.end) best = other + there.end, found = there;
@@ -81,11 +82,12 @@ static void look_up(const T *texts, int64_t stride, const int64_t *others, int64
 
 #define OF(T, NAME)                                                                              \
     extern "C" void NAME(const T *texts, int64_t stride, const int64_t *others, int64_t count,   \
-                         int64_t others_stride, const int64_t *rows, const int64_t *lengths,     \
-                         int64_t batch, int64_t longest, int64_t shortest, int64_t depth,        \
-                         int64_t *tokens, int64_t *sizes, int64_t *agreed) {                     \
-        look_up(texts, stride, others, count, others_stride, rows, lengths, batch, longest,      \
-                shortest, depth, tokens, sizes, agreed);                                         \
+                         int64_t others_stride, const bool *seen, const int64_t *rows,           \
+                         const int64_t *lengths, int64_t batch, int64_t longest,                 \
+                         int64_t shortest, int64_t depth, int64_t *tokens, int64_t *sizes,       \
+                         int64_t *agreed) {                                                      \
+        look_up(texts, stride, others, count, others_stride, seen, rows, lengths, batch,         \
+                longest, shortest, depth, tokens, sizes, agreed);                                \
     }
 OF(int32_t, look_up_int32)
 OF(int64_t, look_up_int64)

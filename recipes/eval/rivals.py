@@ -2,8 +2,11 @@
 
     .venv/bin/python -m recipes.eval.rivals            # an hour or more on two CPU cores
     .venv/bin/python -m recipes.eval.rivals --quick    # four prompts of each set: does it work?
+    .venv/bin/python -m recipes.eval.rivals --arms longspec --concurrency 16   # another load
 
-``vllm_products`` is longspec with vLLM's own matrix products, as the rivals have them, and
+Requests name one salt, as one user's would, by which longspec drafts from earlier answers, as
+suffix decoding does from anybody's. ``own_text`` is longspec that looks in each request's own text
+alone, ``vllm_products`` longspec with vLLM's own matrix products, as the rivals have them, and
 ``undrafted`` longspec's products without a draft.
 
 Vanilla and a few rivals are served at once and asked in turns, a few prompts each, so that a
@@ -68,7 +71,7 @@ def rivals(draft: Path, head: Path) -> dict[str, Config]:
     ours: Config = {"method": "longspec", "model": str(draft)}
     arms: dict[str, Config] = {
         "longspec": ours,
-        "memory": {**ours, "remembered_answers": 64},
+        "own_text": {**ours, "remembered_answers": 0},
         "chain": {**ours, **CHAIN},
         "vllm_products": {**ours, FEW_ROWS: False},
         "undrafted": {**ours, KEY: [[1, 1024, 0]]},
@@ -104,6 +107,7 @@ class Comparison:
         self.groups = ["+".join(names[start : start + args.at_once]) for start in starts]
         self.folder: Path = args.output_dir / "quick" if args.quick else args.output_dir
         self.files = sets.write(self.folder / "sets")
+        self.load = f"@{args.concurrency}" if args.concurrency > 1 else ""
 
     def run(self) -> None:
         """Measure what is missing, group after group."""
@@ -116,7 +120,7 @@ class Comparison:
                     self._measure(name, group, arms)
 
     def _place(self, name: str, group: str) -> Path:
-        return self.folder / name / group
+        return self.folder / name / f"{group}{self.load}"
 
     def _measured(self, name: str, group: str) -> bool:
         try:
@@ -126,9 +130,12 @@ class Comparison:
 
     def _measure(self, name: str, group: str, arms: str) -> None:
         count, tokens = QUICK if self.args.quick else SIZES[name]
-        line = ["--model", str(self.args.model), "--arms", arms, "--turn", str(self.args.turn)]
+        turns = ["--rounds", "2"] if self.load else ["--turn", str(self.args.turn)]
+        line = ["--model", str(self.args.model), "--arms", arms, *turns]
+        line += ["--concurrency", str(self.args.concurrency)]
         line += ["--dataset", str(self.files.get(name, name)), "--num-prompts", str(count)]
         line += ["--output-len", str(tokens), "--no-control", "--overwrite"]
+        line += ["--cache-salt", "rivals"]
         code = speed_bench.main([*line, "--output-dir", str(self._place(name, group))])
         if code in (130, 143):
             raise KeyboardInterrupt
@@ -160,10 +167,11 @@ class Comparison:
         """Print the tables of what there is, and write them to ``table.md``."""
         parts = []
         for of, title in TIMES.items():
+            title += f", {self.args.concurrency} at a time" if self.load else ""
             for table in tables(self._cells(of), list(self.arms), title):
                 terminal.show(table, Console())
                 parts.append(f"### {table.title}\n\n{markdown.table(table)}\n")
-        (self.folder / "table.md").write_text("\n".join(parts), "utf-8")
+        (self.folder / f"table{self.load}.md").write_text("\n".join(parts), "utf-8")
 
     def _cells(self, of: str) -> Cells:
         return {
@@ -197,6 +205,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--sets", help=f"of {', '.join(SIZES)}, commas between (default: all)")
     add("--at-once", type=int, default=3, help="rivals that are served beside vanilla at a time")
     add("--turn", type=int, default=4, help="prompts that an arm answers until the next one's turn")
+    add(
+        "--concurrency",
+        type=int,
+        default=1,
+        help="requests at a time; above 1 arms take turns of all prompts, twice",
+    )
     add("--quick", action="store_true", help="four prompts of each set, short answers")
     add("--startup-timeout", type=float, default=900.0, help="seconds a server may take to start")
     add("--output-dir", type=Path, default=Path("results/rivals"), help="where all is kept")

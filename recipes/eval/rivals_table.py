@@ -13,8 +13,8 @@ from eval.report.tables import NONE, Table, number
 from eval.report.tables import speedup as told
 
 VANILLA, POOLED = "vanilla", "all"
-OURS = ("longspec", "memory")
-"""As it is served by default, and with the answers of others, as rivals that remember have them."""
+OURS = ("longspec", "own_text")
+"""As it is served by default, where requests name a salt, and where they name none."""
 TIMES = {"latency_per_token": "Time per token", "tpot_ms": "Time per token, decoding alone"}
 Counts = tuple[int, int, int]
 """Completion tokens, steps with drafts, and accepted tokens of an answer."""

@@ -53,6 +53,24 @@ def test_chunked_prefill_and_preemption(plain: Plain, tight: Client, prompts: li
     assert tokens(again[0]) == tokens(again[1])
 
 
+def test_answers_are_remembered_for_those_who_name_the_same_salt(
+    plain: Plain, tight: Client, prompts: list[str]
+) -> None:
+    """Accepted draft tokens of one prompt, asked again and again: more after an answer under the
+    same salt, and as many as at first under another one and under none."""
+    found: dict[str, list[float]] = {}
+    for salt in ("ours", "ours", "theirs", "", ""):
+        named = {"cache_salt": salt} if salt else {}
+        before = accepted(tight)
+        answer = tight.complete(prompts[0], max_tokens=TOKENS, temperature=0, **named)
+        assert answer.tokens == plain[1][0].tokens
+        found.setdefault(salt, []).append(accepted(tight) - before)
+    print(f"accepted by salt: {found}")
+    first, again = found["ours"]
+    assert again > first
+    assert (found["theirs"], found[""]) == ([first], [first, first])
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_breaking_a_part_changes_the_output(
     plain: Plain, tight: Client, switch: Path, prompts: list[str], part: str

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from proposers.base import DraftContext, TargetKV
+from proposers.memory import NOBODY
 from proposers.tree import DraftTrees, in_chains, prune
 
 from ...errors import LongSpecError
 from ...options import LongSpecOptions
 from ...undrafted import Undrafted
+from ..salts import scope_of
 from ..target import shard, target_model
 from ..ways import Way
 from .load import TreeSizes
@@ -32,6 +34,7 @@ class TreeDrafter:
         self.sizes = TreeSizes(options, self.proposer)
         self.slots = Slots()
         self._ways: dict[str, Way] = {}
+        self._scopes: dict[str, int] = {}
         self.undrafted = Undrafted("vllm.longspec")
 
     def load_model(self, model: Any) -> None:
@@ -90,6 +93,7 @@ class TreeDrafter:
             budgets=torch.tensor(budgets),
             least=self.sizes.least,
             cheap=self.sizes.cheap,
+            scopes=self._scopes_of(names),
         )
         usual = min(new) > 0 and max(new) <= 1 + self.proposer.max_depth
         with self.sizes.drafting(names, usual) as nodes:
@@ -110,12 +114,22 @@ class TreeDrafter:
         unlikely = (trees.log_probs < context.least) & trees.valid()
         return prune(trees, context.budgets, context.least) if bool(unlikely.any()) else trees
 
+    def _scopes_of(self, requests: Sequence[str]) -> Tensor | None:
+        """None where nobody shares answers, which spares all the work on them."""
+        scopes = [self._scopes.get(request, NOBODY) for request in requests]
+        return torch.tensor(scopes) if any(scopes) else None
+
+    def admit(self, new_requests: Sequence[Any]) -> None:
+        """Note what the scheduler tells of requests that are new."""
+        self._scopes.update((new.req_id, scope_of(new)) for new in new_requests)
+
     def forget(self, request_ids: set[str]) -> None:
         """Drop what is kept for requests that ended."""
         self.slots.give_back(request_ids)
         self.sizes.forget(request_ids)
         for request in request_ids:
             self._ways.pop(request, None)
+            self._scopes.pop(request, None)
 
     def way(self, request: str, runner: Any) -> Way:
         """How this request may be drafted."""

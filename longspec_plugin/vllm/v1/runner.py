@@ -44,6 +44,7 @@ class TreeRunner(_Runner):
 
     def execute_model(self, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         self.drafter.forget(scheduler_output.finished_req_ids)
+        self.drafter.admit(scheduler_output.scheduled_new_reqs)
         sizes = self.drafter.sizes
         sizes.begin(scheduler_output)
         self.trace.note_step(sizes.facts())

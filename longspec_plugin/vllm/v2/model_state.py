@@ -9,6 +9,7 @@ from torch import Tensor
 from vllm.config.compilation import CUDAGraphMode
 from vllm.v1.worker.gpu.model_states.default import DefaultModelState
 
+from ..salts import scope_of
 from ..ways import Way
 from .attention import Kind, Verification
 from .speculator import TreeSpeculator
@@ -31,7 +32,8 @@ class TreeModelState(DefaultModelState):
 
     def add_request(self, req_index: int, new_req_data: Any) -> None:
         super().add_request(req_index, new_req_data)
-        self.speculator.admit(req_index, Way.of(new_req_data.sampling_params))
+        way, scope = Way.of(new_req_data.sampling_params), scope_of(new_req_data)
+        self.speculator.admit(req_index, way, scope)
 
     def prepare_inputs(self, input_batch: Any, req_states: Any) -> dict[str, Tensor | None]:
         """Rotary positions of tree rows: root + depth."""

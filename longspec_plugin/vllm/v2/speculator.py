@@ -60,6 +60,7 @@ class TreeSpeculator(BaseSpeculator):
         self.slots, self.rows, self.lengths, self.num_new, self.budgets = torch.zeros(
             5, requests, dtype=torch.int64, device=device
         )
+        self.scopes = torch.zeros(requests + 1, dtype=torch.int64, device=device)
         self.drafts = torch.zeros(requests, nodes, dtype=torch.int64, device=device)
         self.prefix = torch.zeros(requests, dtype=torch.int32, device=device)
         self.missed = np.zeros(requests, dtype=bool)
@@ -103,11 +104,11 @@ class TreeSpeculator(BaseSpeculator):
         for graphs in (self.graphs, self.chain_graphs):
             graphs.capture(self.sizes)
 
-    def admit(self, slot: int, way: Way) -> None:
+    def admit(self, slot: int, way: Way, scope: int) -> None:
         """A request takes a slot."""
         if way.refused:
             self.undrafted.note(way.refused)
-        self.draftable[slot] = way.drafted
+        self.draftable[slot], self.scopes[slot] = way.drafted, scope
         self.chained[slot] = self.in_chains[slot] = way.timed or (way.chained and not self.grammars)
         self.missed[slot] = False
 
@@ -207,6 +208,7 @@ class TreeSpeculator(BaseSpeculator):
             budgets=self.budgets[:count],
             static=not self.proposer.host,
             limited=self.limited,
+            scopes=self.scopes[self.slots[:count]],
         )
 
     def draft_first(self, count: int) -> None:

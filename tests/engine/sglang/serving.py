@@ -23,6 +23,8 @@ PYTHON = str(OWN) if OWN.exists() else sys.executable
 CPU = ("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph")
 COMMON = ("--dtype", "float32", "--context-length", "1024", "--enable-metrics", "--sleep-on-idle")
 COMMON += ("--enable-custom-logit-processor",)
+BESIDE = ("custom_logit_processor", "cache_salt")
+"""What a request says beside its sampling parameters."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,12 @@ class Client:
         self.http = httpx.Client(base_url=url, timeout=600, trust_env=False)
 
     def generate(self, prompt: str, max_new_tokens: int, **params: Any) -> Answer:
-        """``logprobs=n`` asks for log-probabilities; the rest are sampling parameters, but for a
-        ``custom_logit_processor``."""
-        top, script = params.pop("logprobs", None), params.pop("custom_logit_processor", None)
+        """``logprobs=n`` asks for log-probabilities; the rest are sampling parameters, but for
+        :data:`BESIDE`."""
+        top = params.pop("logprobs", None)
+        beside = {name: value for name in BESIDE if (value := params.pop(name, None))}
         sampling = {"max_new_tokens": max_new_tokens, "temperature": 0, **params}
-        body: dict[str, Any] = {"text": prompt, "sampling_params": sampling}
-        if script is not None:
-            body |= {"custom_logit_processor": script}
+        body: dict[str, Any] = {"text": prompt, "sampling_params": sampling, **beside}
         if top is not None:
             body |= {"return_logprob": True, "top_logprobs_num": top}
         reply = self.http.post("/generate", json=body)

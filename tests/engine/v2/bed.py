@@ -51,6 +51,7 @@ class Case:
         broken: the part of verification that is switched off: ``mask``, ``positions``, ``kv_move``,
             or what rules of the text make of a tree: ``penalties``, ``bad words``, ``grammars``.
         aborted: prompts that are given up after a few steps; their answers are empty.
+        salt: that they name, if any.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Case:
     params: list[dict[str, Any]]
     broken: str = ""
     aborted: tuple[int, ...] = ()
+    salt: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def answer(llm: Any, case: Case) -> dict[int, Any]:
         if rules:
             params = {**params, "structured_outputs": StructuredOutputsParams(**rules)}
         given = SamplingParams.from_optional(**params)  # takes JSON's keys
-        engine.add_request(str(i), {"prompt_token_ids": prompt}, given)
+        named = {"cache_salt": case.salt} if case.salt else {}
+        engine.add_request(str(i), {"prompt_token_ids": prompt, **named}, given)
     while engine.has_unfinished_requests():
         for output in engine.step():
             if output.finished:

@@ -43,6 +43,8 @@ def on_gpu(worker: str) -> dict[str, Any]:
 
 BY_LOAD, ENDING = [[1, 2, 7], [3, 4, 3], [5, 64, 0]], [4, 8, 16, 20, 32, 32]
 """Nodes of a tree by batch size, and lengths of six answers: fewer and fewer requests are left."""
+SALTS = {"ours": "ours", "ours again": "ours", "theirs": "theirs", "none": "", "none again": ""}
+"""By case of the same prompts, one after the other."""
 SAMPLED = {**GREEDY, "temperature": 0.8}
 MIXED = "greedy and seeded"
 RANKS = {"tensor_parallel_size": 2}
@@ -232,6 +234,12 @@ def with_trees(tiny: Tiny, known: Path, rules: Path) -> list[Engine]:
             "load",
             [Case("ending", prompts[:6], [{**GREEDY, "max_tokens": n} for n in ENDING])],
             {**glide, KEY: BY_LOAD},
+            **on_gpu("CapturingTritonWorker"),
+        ),
+        engine(
+            "salted",
+            [replace(short, name=name, salt=salt) for name, salt in SALTS.items()],
+            {"proposer": "prompt_lookup"},
             **on_gpu("CapturingTritonWorker"),
         ),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),

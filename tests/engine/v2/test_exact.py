@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .bed import Answered
-from .conftest import BROKEN, COUNT, ENDING, LIMIT, LONG, ON_GPU, cases
+from .conftest import BROKEN, COUNT, ENDING, LIMIT, LONG, ON_GPU, SALTS, cases
 
 pytestmark = pytest.mark.engine
 Results = dict[str, Answered]
@@ -77,6 +77,16 @@ def test_a_proposer_in_python(answered: Results) -> None:
     found = answered["host/short"]
     assert found.tokens == [tokens[:16] for tokens in answered["plain/greedy"].tokens[:6]]
     assert found.counters["spec_decode_num_drafts"] > 0
+
+
+def test_answers_are_remembered_for_those_who_name_the_same_salt(answered: Results) -> None:
+    found = {name: answered[f"salted/{name}"] for name in SALTS}
+    accepted = {n: f.counters["spec_decode_num_accepted_tokens"] for n, f in found.items()}
+    print(f"accepted: {accepted}")
+    for one in found.values():
+        assert one.tokens == [tokens[:16] for tokens in answered["plain/greedy"].tokens[:6]]
+    assert accepted["ours again"] > accepted["ours"] == accepted["theirs"]
+    assert accepted["none"] == accepted["none again"] <= accepted["ours"]
 
 
 def test_trees_that_follow_the_batch(answered: Results) -> None:

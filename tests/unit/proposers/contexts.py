@@ -16,11 +16,14 @@ def of_texts(
     new: Sequence[int] | None = None,
     junk: int = 0,
     static: bool = False,
+    scopes: Sequence[int] | None = None,
+    slots: Sequence[int] | None = None,
 ) -> DraftContext:
     """One request a text. Lines lie in another order than requests, ``junk`` behind the texts.
 
     Args:
         new: tokens that came since the last step (1 each).
+        slots: of the requests (counted).
     """
     count, new = len(texts), new or [1] * len(texts)
     rows = torch.arange(count).flip(0)
@@ -28,7 +31,7 @@ def of_texts(
     for row, text in zip(rows, texts, strict=True):
         lines[row, : len(text)] = torch.tensor(list(text), dtype=torch.int32)
     return DraftContext(
-        slots=torch.arange(count),
+        slots=torch.arange(count) if slots is None else torch.tensor(slots),
         token_ids=lines,
         rows=rows,
         lengths=torch.tensor([len(text) for text in texts]),
@@ -38,6 +41,7 @@ def of_texts(
         target_kv=None,  # type: ignore[arg-type]
         budgets=torch.full((count,), budget),
         static=static,
+        scopes=None if scopes is None else torch.tensor(scopes),
     )
 
 

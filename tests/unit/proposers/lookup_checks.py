@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from proposers import lookup
 from proposers.base import DraftContext
 from proposers.lookup import continuations
 from proposers.lookup_triton import BLOCK, look_up
-from proposers.memory import NOTHING
+from proposers.memory import NOTHING, Others
 
 from .contexts import of_texts
 
@@ -32,12 +31,13 @@ def texts_of(lengths: list[int], seed: int, device: str, kinds: int = 3) -> Draf
     return replace(moved, **{name: getattr(moved, name).to(device) for name in names})
 
 
-def answers(sizes: list[int], seed: int, device: str) -> Tensor:
+def answers(sizes: list[int], requests: int, seed: int, device: str) -> Others:
     random = torch.Generator().manual_seed(seed)
     table = torch.randint(3, (len(sizes), max(sizes) + 2), generator=random)
     for row, size in zip(table, sizes, strict=True):
         row[size:] = NOTHING
-    return table[:, :-1].to(device)
+    seen = torch.rand(requests, len(sizes), generator=random) < 0.7
+    return Others(table[:, :-1].to(device), seen.to(device))
 
 
 @pytest.mark.parametrize("ngrams", [range(16, 0, -1), range(4, 1, -1), range(1, 0, -1)], ids=str)
@@ -53,7 +53,7 @@ def test_lookups_as_in_plain_torch(
     monkeypatch.setattr(lookup.kernels, "runs_on", lambda device: False)
     for seed in range(4):
         asked = texts_of(lengths, seed, device)
-        table = None if others is None else answers(others, seed, device)
+        table = None if others is None else answers(others, len(lengths), seed, device)
         expected = continuations(replace(asked, static=True), ngrams, 1, 13, table)
         tokens, sizes, agreed = look_up(asked, ngrams, 13, table)
         assert torch.equal(sizes, expected.sizes)

@@ -28,7 +28,7 @@ def test_in_the_interpreter() -> None:
 @pytest.mark.parametrize(
     ("kernel", "types", "fixed"),
     [
-        (lookup_triton._find, TYPES, {"block": lookup_triton.BLOCK}),
+        (lookup_triton._find, TYPES | {"seen": "*i1"}, {"block": lookup_triton.BLOCK}),
         (lookup_triton._tell, TYPES | TOLD, {"levels": 16}),
     ],
     ids=["find", "tell"],

@@ -76,6 +76,15 @@ def test_requests_carry_the_options(tmp_path: Path) -> None:
     assert sent["stream_options"] == {"include_usage": True}
 
 
+def test_each_pass_over_the_prompts_names_a_salt_of_its_own(tmp_path: Path) -> None:
+    script = Script()
+    line = ["--num-prompts", "1", "--rounds", "2", "--concurrency", "1,2", "--cache-salt", "me"]
+    bench(script, tmp_path, *line)
+    named = [sent.get("cache_salt") for sent in script.seen]
+    assert [salt for salt in named if salt] == ["me/0/1/0", "me/0/2/0", "me/1/1/0", "me/1/2/0"]
+    assert named.count(None) > 0  # warming up
+
+
 def test_counters_stand_in_where_requests_do_not_tell(tmp_path: Path) -> None:
     script = Script(histogram=None)
     script.totals = {"vllm:spec_decode_num_drafts_total": 50}

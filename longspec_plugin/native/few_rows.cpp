@@ -5,68 +5,28 @@
 // weights that lies in L1 is multiplied by all rows while the piece after it is on its way. What is
 // computed for a row does not depend on the rows beside it, to the last bit.
 //
-// Weights are packed, [panels][ceil(K / 2)][PANEL][2]: vdpbf16ps multiplies pairs along k. Torch's
-// stable interface: no other headers of torch, so it compiles in about two seconds.
-#ifndef __AVX512BF16__
-#error "needs AVX-512 BF16"
+// Weights are packed, [panels][ceil(K / 2)][PANEL][2], pairs along k side by side. Torch's stable
+// interface: no other headers of torch, so it compiles in about two seconds.
+#if defined(__AVX512BF16__)
+#include "few_rows_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__)
+#include "few_rows_avx2.h"
+#else
+#error "needs AVX-512 BF16 or AVX2"
 #endif
-#include <immintrin.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <utility>
-#include <vector>
 
 using torch::stable::Tensor;
 
-constexpr int LANES = 16, PANEL = 2 * LANES;  // columns of a panel: two vectors of floats
-constexpr int TILE = 14;                      // rows whose sums fit into registers: 28 of 32
-constexpr int TILES = 4;                      // of a block of rows, for which weights are read once
-constexpr int64_t PAIRS = 64;                 // of k in a piece of a panel: 8 KiB
-constexpr int64_t LINE = 64;
+constexpr int64_t PAIRS = 64;  // of k in a piece of a panel: 8 KiB
 
-struct Piece {
-    const uint16_t *weights;  // [pairs][PANEL][2]
-    int64_t pairs;
-    const char *next;  // what is fetched meanwhile: `stride` bytes a pair, in whole lines
-    int64_t stride;
-};
-
-// sums[m][PANEL] += x[m][..] times a piece, for M rows
-template <int M>
-static void multiply(const uint16_t *x, int64_t width, const Piece &piece, float *sums) {
-    __m512 left[M], right[M];
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-        left[m] = _mm512_loadu_ps(sums + m * PANEL);
-        right[m] = _mm512_loadu_ps(sums + m * PANEL + LANES);
-    }
-    for (int64_t k = 0; k < piece.pairs; ++k) {
-        auto w0 = (__m512bh)_mm512_loadu_si512(piece.weights + k * 2 * PANEL);
-        auto w1 = (__m512bh)_mm512_loadu_si512(piece.weights + k * 2 * PANEL + PANEL);
-        _mm_prefetch(piece.next + k * piece.stride, _MM_HINT_T0);
-        _mm_prefetch(piece.next + k * piece.stride + LINE, _MM_HINT_T0);
-#pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) {
-            int32_t pair;
-            std::memcpy(&pair, x + m * width + 2 * k, sizeof pair);
-            auto both = (__m512bh)_mm512_set1_epi32(pair);
-            left[m] = _mm512_dpbf16_ps(left[m], both, w0);
-            right[m] = _mm512_dpbf16_ps(right[m], both, w1);
-        }
-    }
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-        _mm512_storeu_ps(sums + m * PANEL, left[m]);
-        _mm512_storeu_ps(sums + m * PANEL + LANES, right[m]);
-    }
-}
-
-using Multiply = void (*)(const uint16_t *, int64_t, const Piece &, float *);
+using Multiply = void (*)(const Element *, int64_t, const Piece &, float *);
 template <int... M>
 static Multiply for_rows(int rows, std::integer_sequence<int, M...>) {
     static constexpr Multiply all[] = {multiply<M + 1>...};
@@ -74,7 +34,8 @@ static Multiply for_rows(int rows, std::integer_sequence<int, M...>) {
 }
 
 struct Product {
-    const uint16_t *x, *weights, *bias;  // bias may be null
+    const Element *x;
+    const uint16_t *weights, *bias;  // bias may be null
     uint16_t *out;
     int64_t rows, width, columns;  // M, K, N
 };
@@ -98,24 +59,6 @@ static void sum(const Product &p, const uint16_t *panel, int64_t first, int64_t 
     }
 }
 
-// Rounded to nearest even; columns that only fill the panel are left out
-static void store(const Product &p, int64_t column, int64_t first, int64_t rows, const float *sums) {
-    const int64_t real = std::min<int64_t>(PANEL, p.columns - column);
-    const __mmask32 kept = real == PANEL ? ~0u : (1u << real) - 1;
-    __m512 b0 = _mm512_setzero_ps(), b1 = b0;
-    if (p.bias) {
-        const __m512i bits = _mm512_maskz_loadu_epi16(kept, p.bias + column);
-        b0 = _mm512_cvtpbh_ps((__m256bh)_mm512_castsi512_si256(bits));
-        b1 = _mm512_cvtpbh_ps((__m256bh)_mm512_extracti64x4_epi64(bits, 1));
-    }
-    for (int64_t m = 0; m < rows; ++m) {
-        const __m512 left = _mm512_add_ps(_mm512_loadu_ps(sums + m * PANEL), b0);
-        const __m512 right = _mm512_add_ps(_mm512_loadu_ps(sums + m * PANEL + LANES), b1);
-        _mm512_mask_storeu_epi16(p.out + (first + m) * p.columns + column, kept,
-                                 (__m512i)_mm512_cvtne2ps_pbh(right, left));
-    }
-}
-
 static void multiply_panels(const Product &p, int64_t begin, int64_t end) {
     const int64_t blocks = (p.rows + TILES * TILE - 1) / (TILES * TILE);
     std::vector<float> sums(TILES * TILE * PANEL);
@@ -123,7 +66,10 @@ static void multiply_panels(const Product &p, int64_t begin, int64_t end) {
         const int64_t rows = (p.rows - first + blocks - block - 1) / (blocks - block);
         for (int64_t panel = begin; panel < end; ++panel) {
             sum(p, p.weights + panel * PANEL * p.width, first, rows, sums.data());
-            store(p, panel * PANEL, first, rows, sums.data());
+            const int64_t column = panel * PANEL, real = std::min<int64_t>(PANEL, p.columns - column);
+            for (int64_t m = 0; m < rows; ++m)
+                store_row(sums.data() + m * PANEL, p.bias ? p.bias + column : nullptr,
+                          p.out + (first + m) * p.columns + column, real);
         }
         first += rows;
     }
@@ -144,7 +90,8 @@ static void few_rows(Tensor out, Tensor x, Tensor packed, std::optional<Tensor> 
                         (!bias || bias->numel() == columns),
                     "few_rows: sizes do not fit each other");
     const Tensor rows = torch::stable::contiguous(x);
-    const Product product{(const uint16_t *)rows.const_data_ptr(),
+    std::vector<Element> room;
+    const Product product{elements((const uint16_t *)rows.const_data_ptr(), rows.numel(), room),
                           (const uint16_t *)packed.const_data_ptr(),
                           bias ? (const uint16_t *)bias->const_data_ptr() : nullptr,
                           (uint16_t *)out.mutable_data_ptr(), count, width, columns};

@@ -20,17 +20,23 @@ TORCH = Path(torch.__file__).parent
 
 @functools.cache
 def available() -> bool:
-    """Whether this processor has what the kernel is for, and a compiler was found.
-
-    With AMX the libraries' own products are left in place.
-    """
-    if not torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+    """Whether this processor has what the kernel is for, and a compiler was found."""
+    if not _fits():
         return False
     flags = (f"-I{TORCH / 'include'}", f"-L{TORCH / 'lib'}", "-ltorch_cpu", f"-D{_version()}")
     if native.library(SOURCE, *flags) is None:
         return False
     torch.library.register_fake("longspec::few_rows", lambda out, x, packed, bias: None)
     return True
+
+
+def _fits() -> bool:
+    """AVX-512 BF16, or AVX2 where the libraries have no products of bfloat16 but plain loops. With
+    AMX, and with AVX-512 that makes do with floats, their own are left in place."""
+    if torch.cpu._is_avx512_bf16_supported():
+        return not torch.cpu._is_amx_tile_supported()
+    plain = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return plain and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _version() -> str:

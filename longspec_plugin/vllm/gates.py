@@ -55,7 +55,7 @@ def _few_rows(options: LongSpecOptions, runner: Runner) -> bool:
     tried = options.few_rows is not False and runner.version == "V1"
     able = tried and few_rows.available()
     if options.few_rows and not able:
-        needs = "a CPU with AVX-512 BF16, without AMX, and a C++ compiler"
+        needs = "a CPU with AVX-512 BF16 and no AMX, or with AVX2 alone, and a C++ compiler"
         raise GATE.refusal(f"{FEW_ROWS}=true without {needs}", "leave it out")
     return able
 

@@ -52,7 +52,8 @@ def _fingerprint(source: Path, compiler: str, flags: Sequence[str]) -> str:
     cpu = Path("/proc/cpuinfo")
     able = next((line for line in _lines(cpu) if line.startswith(("flags", "Features"))), "")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    sources = [part.read_bytes() for part in (source, *sorted(HERE.glob("*.h")))]
+    headers = {*HERE.glob("*.h"), *source.parent.glob("*.h")}
+    sources = [part.read_bytes() for part in (source, *sorted(headers))]
     parts = [*sources, " ".join([*FLAGS, *flags]).encode(), version, able.encode()]
     return hashlib.sha256(b"\0".join([*parts, platform.machine().encode()])).hexdigest()[:16]
 

@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--threads", type=int, default=1, help="CPU threads (1)")
     args = options.parse_args(argv)
     if not few_rows.available():
-        options.error("the kernel needs AVX-512 BF16 without AMX, and a C++ compiler")
+        options.error("the kernel needs AVX-512 BF16 and no AMX, or AVX2 alone, and a C++ compiler")
     Console().print(run(args))
     return 0
 

@@ -14,7 +14,7 @@ from .serving import Client, Completion, Plain, accepted, serve
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.skipif(not few_rows.available(), reason="needs AVX-512 BF16 without AMX"),
+    pytest.mark.skipif(not few_rows.available(), reason="no kernel for this processor"),
 ]
 NOISE = 1.25
 """How much farther than vLLM's products ours may be, of a mean over some hundred tokens."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from . import kernels, lookup_triton, native
 from .base import DraftContext
-from .memory import NOTHING, Others
+from .memory import LEAST, NOTHING, Others
 
 SOURCE = Path(native.__file__).with_name("lookup.cpp")
 NAMES = {torch.int32: "look_up_int32", torch.int64: "look_up_int64"}
@@ -30,7 +30,10 @@ class Continuations:
     Attributes:
         tokens: ``[B, C, D]`` int64.
         sizes: ``[B, C]`` how many of them are tokens; 0: nothing was found.
-        agreed: ``[B]`` the longest n-gram that was found, at least 1.
+        agreed: ``[B]`` the longest n-gram that was found, at least 1; one less where another's
+            text has it, which tells as much as one less in a text's own: on 116 answers the next
+            token held with 0.30, 0.42, 0.46 and 0.73 after 2 to 5, in the own with 0.24, 0.53,
+            0.66, 0.70 and 0.73 after 1 to 5.
     """
 
     tokens: Tensor
@@ -54,13 +57,15 @@ def continuations(
         alone = None if context.static else _by_kernel(context, ngrams, depth, others)
         if alone is not None:
             return alone
-    lines, lengths = context.lines(), context.lengths
+    lines, lengths, apart = context.lines(), context.lengths, 0
     if others is not None:
         before = others.lines.masked_fill(~others.seen[:, :, None], NOTHING).flatten(1)
         lines = torch.cat([before, lines], 1)
-        lengths = lengths + before.shape[1]
+        apart = before.shape[1]
+        lengths = lengths + apart
     width, steps = lines.shape[1], torch.arange(depth, device=lines.device)
     ranks = _ranks(lines, lengths, ngrams)
+    ranks[:, :apart].masked_fill_(ranks[:, :apart] < LEAST * width, -1)
     tokens, sizes, tops = [], [], []
     for branch in range(count):
         best, end = ranks.max(1, keepdim=True)
@@ -75,7 +80,8 @@ def continuations(
         if branch + 1 < count:
             told = _tells_the_same(lines, lengths, tokens[-1], sizes[-1])
             ranks = ranks.masked_fill(told | (best < 0), -1)
-    longest = (tops[0] // width).clamp(min=1)
+    top = tops[0]
+    longest = (top // width - (top % width < apart).long()).clamp(min=1)
     return Continuations(torch.stack(tokens, 1), torch.stack(sizes, 1), longest)
 
 
@@ -93,7 +99,7 @@ def _by_kernel(
     others = others or Others(tokens[:0, 0], torch.empty(len(rows), 0, dtype=torch.bool))
     lines, seen = others.lines, others.seen.contiguous()
     rows, lengths = rows.contiguous(), lengths.contiguous()
-    numbers = (len(rows), ngrams[0], ngrams[-1], depth)
+    numbers = (len(rows), ngrams[0], ngrams[-1], LEAST, depth)
     kernel = getattr(library, NAMES[texts.dtype])
     kernel(
         *(_pointer(texts), ctypes.c_int64(texts.stride(0)), _pointer(lines)),

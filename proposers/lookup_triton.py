@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base import DraftContext
 from .kernels import jit, require_triton, tl, triton
-from .memory import NOTHING, Others
+from .memory import LEAST, NOTHING, Others
 
 BLOCK = 1024
 """Places of a program."""
@@ -41,7 +41,7 @@ def look_up(
         with torch.cuda.device_of(rows):  # Triton launches on the current device
             _find[batch, triton.cdiv(places, BLOCK)](
                 *given, best, seen, *sides, *(len(table), ngrams[0], ngrams[-1]),
-                block=BLOCK, nothing=NOTHING,
+                block=BLOCK, nothing=NOTHING, least=LEAST,
             )  # fmt: skip
             _tell[batch,](
                 *given, best, *(tokens, sizes, agreed), *sides, depth,
@@ -67,7 +67,7 @@ def _token(  # type: ignore[no-untyped-def]  # Triton gives annotations a meanin
 def _find(  # type: ignore[no-untyped-def]
     texts, rows, lengths, others, texts_stride, others_stride, best, seen,
     before, width, places, count, longest, shortest,
-    block: tl.constexpr, nothing: tl.constexpr,
+    block: tl.constexpr, nothing: tl.constexpr, least: tl.constexpr,
 ):  # fmt: skip
     """Program ``(request, block of places)``: how many tokens before each place are the text's
     last. Of the best the greater rank counts: more tokens, then the later place.
@@ -92,7 +92,8 @@ def _find(  # type: ignore[no-untyped-def]
             there = _token(text, others, others_stride, before, width, at, near, nothing)
             same = near & (there == last.to(tl.int64))
             agreed += same.to(tl.int32)
-        rank = tl.max(tl.where(agreed >= shortest, agreed * places + end, -1), 0)
+        enough = agreed >= tl.where(other, tl.maximum(shortest, least), shortest)
+        rank = tl.max(tl.where(enough, agreed * places + end, -1), 0)
         if rank >= 0:
             tl.atomic_max(best + request, rank)
 
@@ -116,4 +117,5 @@ def _tell(  # type: ignore[no-untyped-def]
         first = tl.min(tl.where(real & (token == nothing), level, depth), 0)
         tl.store(tokens + request * depth + level, token, mask=level < first)
         tl.store(sizes + request, first.to(tl.int64))
-    tl.store(agreed + request, tl.maximum(rank // places, 1).to(tl.int64))
+    told = rank // places - (rank % places < before).to(tl.int32)
+    tl.store(agreed + request, tl.maximum(told, 1).to(tl.int64))

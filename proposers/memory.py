@@ -18,6 +18,8 @@ from .base import DraftContext
 
 NOTHING = -1
 """Stands between answers, and where none is yet; no token."""
+LEAST = 2
+"""Tokens that must agree with another's answer: one says too little (it held in 10% of 4,270)."""
 NOBODY = 0
 """The scope that nobody shares anything in."""
 SLOTS = 4096

@@ -52,12 +52,14 @@ static Found within(const int64_t *other, const T *text, int64_t length, int64_t
 }
 
 // texts [*, stride], rows [batch] of them, lengths [batch], others [count, others_stride], of which
-// a row looks in those of seen [batch, count] -> tokens [batch, depth] that followed, sizes [batch] how many did, agreed [batch] at least 1
+// a row looks in those of seen [batch, count] for at least `least` tokens -> tokens [batch, depth]
+// that followed, sizes [batch] how many did, agreed [batch] at least 1, one less than in others
 template <typename T>
 static void look_up(const T *texts, int64_t stride, const int64_t *others, int64_t count,
                     int64_t others_stride, const bool *seen, const int64_t *rows,
                     const int64_t *lengths, int64_t batch, int64_t longest, int64_t shortest,
-                    int64_t depth, int64_t *tokens, int64_t *sizes, int64_t *agreed) {
+                    int64_t least, int64_t depth, int64_t *tokens, int64_t *sizes,
+                    int64_t *agreed) {
     for (int64_t b = 0; b < batch; ++b, tokens += depth, seen += count) {
         const T *text = texts + rows[b] * stride;
         const int64_t length = lengths[b];
@@ -70,10 +72,11 @@ static void look_up(const T *texts, int64_t stride, const int64_t *others, int64
         for (int64_t i = count - 1; i >= 0 && found.agreed < longest; --i) {
             if (!seen[i]) continue;
             const int64_t *other = others + i * others_stride;
-            const Found there = within(other, text, length, longest, found.agreed);
+            const int64_t beat = std::max(found.agreed, least - 1);
+            const Found there = within(other, text, length, longest, beat);
             if (there.end) best = other + there.end, found = there;
         }
-        agreed[b] = own || best ? found.agreed : 1;
+        agreed[b] = std::max<int64_t>(best ? found.agreed - 1 : own ? found.agreed : 1, 1);
         if (!best) continue;
         for (sizes[b] = 0; sizes[b] < depth && best[sizes[b]] != NOTHING; ++sizes[b])
             tokens[sizes[b]] = best[sizes[b]];
@@ -84,10 +87,10 @@ static void look_up(const T *texts, int64_t stride, const int64_t *others, int64
     extern "C" void NAME(const T *texts, int64_t stride, const int64_t *others, int64_t count,   \
                          int64_t others_stride, const bool *seen, const int64_t *rows,           \
                          const int64_t *lengths, int64_t batch, int64_t longest,                 \
-                         int64_t shortest, int64_t depth, int64_t *tokens, int64_t *sizes,       \
-                         int64_t *agreed) {                                                      \
+                         int64_t shortest, int64_t least, int64_t depth, int64_t *tokens,        \
+                         int64_t *sizes, int64_t *agreed) {                                      \
         look_up(texts, stride, others, count, others_stride, seen, rows, lengths, batch,         \
-                longest, shortest, depth, tokens, sizes, agreed);                                \
+                longest, shortest, least, depth, tokens, sizes, agreed);                         \
     }
 OF(int32_t, look_up_int32)
 OF(int64_t, look_up_int64)

@@ -28,7 +28,11 @@ def test_in_the_interpreter() -> None:
 @pytest.mark.parametrize(
     ("kernel", "types", "fixed"),
     [
-        (lookup_triton._find, TYPES | {"seen": "*i1"}, {"block": lookup_triton.BLOCK}),
+        (
+            lookup_triton._find,
+            TYPES | {"seen": "*i1"},
+            {"block": lookup_triton.BLOCK, "least": lookup_triton.LEAST},
+        ),
         (lookup_triton._tell, TYPES | TOLD, {"levels": 16}),
     ],
     ids=["find", "tell"],

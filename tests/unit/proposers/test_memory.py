@@ -68,14 +68,14 @@ def test_nobody_sees_a_token_of_another_scope(data: st.DataObject) -> None:
             assert whose or not seen.any()
 
 
-@given(TEXTS, TEXTS, st.integers(1, 3), st.integers(1, 3), st.integers(1, 4))
+@given(TEXTS, TEXTS, st.integers(2, 3), st.integers(1, 3), st.integers(1, 4))
 def test_a_text_with_others_in_front_is_searched_like_one_text(
     texts: list[list[int]], others: list[list[int]], longest: int, count: int, depth: int
 ) -> None:
     """What the reference finds where each other text ends in tokens that nothing else has."""
     width = max(map(len, others)) + 1
     lines = torch.tensor([[*other, *[NOTHING] * (width - len(other))] for other in others])
-    ngrams = range(longest, 0, -1)
+    ngrams = range(longest, 1, -1)
     seen = torch.rand(len(texts), len(others)) < 0.7
     found = continuations(of_texts(texts, junk=1), ngrams, count, depth, Others(lines, seen))
     for b, text in enumerate(texts):
@@ -93,6 +93,29 @@ def test_a_text_with_others_in_front_is_searched_like_one_text(
                 kept.append(tokens)
         pairs = zip(found.tokens[b].tolist(), found.sizes[b].tolist(), strict=True)
         assert [tokens[:size] for tokens, size in pairs if size] == kept[:count]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("text", "tokens", "agreed"),
+    [
+        ([5, 1], None, 1),
+        ([8, 9], [1, 2], 1),
+        ([7, 8, 9], [1, 2], 2),
+        ([9, 3, 8, 9], [1, 2], 1),
+        ([8, 9, 3, 8, 9], [3, 8], 2),
+        ([8, 9, 3, 7, 8, 9], [1, 2], 2),
+        ([9, 3, 4, 9], [3, 4], 1),
+    ],
+)
+def test_one_token_more_must_agree_in_anothers_answer(
+    text: list[int], tokens: list[int] | None, agreed: int, count: int
+) -> None:
+    """A single token is none, and of as many tokens those in the own text count."""
+    others = Others(torch.tensor([[7, 8, 9, 1, 2, NOTHING]]), torch.ones(1, 1, dtype=torch.bool))
+    found = continuations(of_texts([text]), range(4, 0, -1), count, 2, others)
+    assert found.agreed.tolist() == [agreed]
+    assert (found.tokens[0, 0].tolist() if found.sizes[0, 0] else None) == tokens
 
 
 @pytest.mark.parametrize(

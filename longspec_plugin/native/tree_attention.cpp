@@ -19,7 +19,7 @@
 
 #include "vectors.h"
 
-constexpr int ROWS = 4;  // lines at a time, and twice as many where there are
+constexpr int ROWS = 4;  // lines at a time, and twice as many where there are, and registers
 
 struct Problem {
     const void *query;       // [rows, heads, head_dim], row stride below
@@ -63,7 +63,7 @@ struct Floats {
         vec sum[R][V] = {};
         for (int64_t i = 0; i < count; ++i)
             for (int v = 0; v < V; ++v) {
-                const vec x = load16(b + i * b_stride + v * LANES);
+                const vec x = load_lanes(b + i * b_stride + v * LANES);
                 for (int r = 0; r < R; ++r) sum[r][v] += a[r * a_stride + i] * x;
             }
         for (int r = 0; r < R; ++r)
@@ -124,11 +124,11 @@ static void product(const typename Math::Part *a, int64_t a_stride, const B *b, 
                     float *out, int64_t out_stride, int64_t count, int64_t columns, int64_t lines,
                     float factor, bool add) {
     int64_t line = 0;
-    for (; line + 2 * ROWS <= lines; line += 2 * ROWS)
+    for (; MANY && line + 2 * ROWS <= lines; line += 2 * ROWS)
         Math::template multiply<2 * ROWS>(a + line * a_stride, a_stride, b, b_stride,
                                           out + line * out_stride, out_stride, count, columns,
                                           factor, add);
-    if (line < lines)
+    for (; line < lines; line += ROWS)
         Math::template multiply<ROWS>(a + line * a_stride, a_stride, b, b_stride,
                                       out + line * out_stride, out_stride, count, columns, factor,
                                       add);

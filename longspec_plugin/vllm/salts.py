@@ -7,6 +7,7 @@ look. Upstream: ``vllm/v1/core/sched/output.py``. It can go when ``NewRequestDat
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ..scopes import scope
@@ -18,12 +19,13 @@ def install() -> None:
     """Wrap ``NewRequestData.from_request``, once."""
     from vllm.v1.core.sched.output import NewRequestData
 
-    original = NewRequestData.from_request
+    original: Any = NewRequestData.from_request.__func__  # type: ignore[attr-defined]
     if getattr(original, "longspec", False):
         return
 
+    @functools.wraps(original)
     def from_request(cls: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        told = original(request, *args, **kwargs)
+        told = original(cls, request, *args, **kwargs)
         if request.cache_salt:
             setattr(told, SALT, request.cache_salt)
         return told

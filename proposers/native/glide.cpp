@@ -74,8 +74,8 @@ static inline void dots(const T *weight, const float *input, int64_t in, float *
     vec sum[OUT][ROWS] = {};
     for (int64_t i = 0; i < in; i += LANES)
         for (int o = 0; o < OUT; ++o) {
-            const vec w = load16(weight + o * in + i);
-            for (int r = 0; r < ROWS; ++r) sum[o][r] += w * load16(input + r * in + i);
+            const vec w = load_lanes(weight + o * in + i);
+            for (int r = 0; r < ROWS; ++r) sum[o][r] += w * load_lanes(input + r * in + i);
         }
     for (int r = 0; r < ROWS; ++r)
         for (int o = 0; o < OUT; ++o) {
@@ -90,7 +90,7 @@ static void some_outputs(const Linear &l, int64_t o, const float *from, float *t
     const T *weight = (const T *)l.weight + o * l.in;
     const float *bias = l.bias ? l.bias + o : nullptr;
     int64_t r = 0;
-    for (; r + 4 <= rows; r += 4)
+    for (; MANY && r + 4 <= rows; r += 4)
         dots<T, OUT, 4>(weight, from + r * l.in, l.in, to + r * l.out + o, l.out, bias, add);
     for (; r + 2 <= rows; r += 2)
         dots<T, OUT, 2>(weight, from + r * l.in, l.in, to + r * l.out + o, l.out, bias, add);
@@ -104,7 +104,7 @@ static void linear(const Linear &l, const float *from, float *to, int64_t rows, 
     if (l.scale) {
         const Bytes input(from, rows, l.in);
 #pragma omp for schedule(static)
-        for (int64_t g = 0; g < l.out / LANES; ++g)
+        for (int64_t g = 0; g < l.out / OUTPUTS; ++g)
             sixteen_outputs((const uint8_t *)l.weight, l.scale, l.bias, g, l.out, input, to, add);
         return;
     }
@@ -118,11 +118,11 @@ static void linear(const Linear &l, const float *from, float *to, int64_t rows, 
 // RMS norm of one row; without a weight the plain one
 static void norm(const float *from, const float *weight, float *to, int64_t size, float eps) {
     vec squares = {};
-    for (int64_t i = 0; i < size; i += LANES) squares += load16(from + i) * load16(from + i);
+    for (int64_t i = 0; i < size; i += LANES) squares += load_lanes(from + i) * load_lanes(from + i);
     const float scale = 1.0f / std::sqrt(sum_lanes(squares) / size + eps);
     for (int64_t i = 0; i < size; i += LANES) {
-        const vec value = load16(from + i) * scale;
-        *(vec *)(to + i) = weight ? value * load16(weight + i) : value;
+        const vec value = load_lanes(from + i) * scale;
+        *(vec *)(to + i) = weight ? value * load_lanes(weight + i) : value;
     }
 }
 
@@ -195,7 +195,7 @@ static float score(const float *query, const T *keys, const uint8_t *mask, float
             vec parts[LANES] = {};
             for (int64_t t = 0; t < count; ++t)
                 for (int64_t i = 0; i < dim; i += LANES)
-                    parts[t] += load16(query + i) * load16(keys + (first + t) * dim + i);
+                    parts[t] += load_lanes(query + i) * load_lanes(keys + (first + t) * dim + i);
             sums = sum_each(parts);
             for (int64_t t = 0; t < LANES; ++t) {
                 if (t >= count || !mask[first + t]) sums[t] = MASKED;
@@ -214,7 +214,7 @@ static void mix(const float *weights, const T *values, float *to, int64_t seen, 
     for (int64_t t = 0; t < seen; ++t)
         if (const float weight = weights[t])
             for (int part = 0; part < PARTS; ++part)
-                sum[part] += weight * load16(values + t * dim + part * LANES);
+                sum[part] += weight * load_lanes(values + t * dim + part * LANES);
     for (int part = 0; part < PARTS; ++part) *(vec *)(to + part * LANES) = sum[part];
 }
 
@@ -234,8 +234,8 @@ static void attend(const Draft &d, const Step &s, int block, int64_t row, int64_
     const float top = score(query, keys, s.mask + row * s.seen, scores.data(), s.seen, dim);
     vec total = {};
     for (int64_t t = 0; t < padded; t += LANES) {
-        vec weight = exp_negative(load16(scores.data() + t) - top);
-        weight = load16(scores.data() + t) <= MASKED ? vec{} : weight;
+        vec weight = exp_negative(load_lanes(scores.data() + t) - top);
+        weight = load_lanes(scores.data() + t) <= MASKED ? vec{} : weight;
         *(vec *)(scores.data() + t) = weight;
         total += weight;
     }
@@ -281,9 +281,9 @@ static void gate(const float *both, float *to, int64_t size, int64_t rows) {
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < size; i += LANES) {
             const float *at = both + r * 2 * size + i;
-            const vec g = load16(at), low = exp_negative(g < 0.0f ? g : -g);  // e^-|g|
+            const vec g = load_lanes(at), low = exp_negative(g < 0.0f ? g : -g);  // e^-|g|
             const vec sigmoid = (g < 0.0f ? low : vec{} + 1.0f) / (1.0f + low);
-            *(vec *)(to + r * size + i) = g * sigmoid * load16(at + size);
+            *(vec *)(to + r * size + i) = g * sigmoid * load_lanes(at + size);
         }
 }
 
@@ -317,10 +317,10 @@ static void predict(const Draft &d, const Step &s) {
         vec total = {}, tops = vec{} - INFINITY;
         int64_t i = 0;
         for (; i + LANES <= size; i += LANES)
-            tops = load16(logits + i) > tops ? load16(logits + i) : tops;
+            tops = load_lanes(logits + i) > tops ? load_lanes(logits + i) : tops;
         float top = max_lanes(tops);
         for (; i < size; ++i) top = std::max(top, logits[i]);
-        for (i = 0; i + LANES <= size; i += LANES) total += exp_negative(load16(logits + i) - top);
+        for (i = 0; i + LANES <= size; i += LANES) total += exp_negative(load_lanes(logits + i) - top);
         for (; i < size; ++i) sum += std::exp(logits[i] - top);
         s.log_sums[r] = top + std::log(sum + sum_lanes(total));
     }

@@ -10,6 +10,8 @@
 
 #include "vectors.h"
 
+constexpr int OUTPUTS = 16;  // that lie together
+
 // Rows of inputs as bytes
 struct Bytes {
     const int64_t rows, in;
@@ -24,13 +26,13 @@ struct Bytes {
             const float *row = from + r * in;
             vec greatest = vec{} + 1e-20f;
             for (int64_t i = 0; i < in; i += LANES) {
-                const vec x = load16(row + i), size = x < 0.0f ? -x : x;
+                const vec x = load_lanes(row + i), size = x < 0.0f ? -x : x;
                 greatest = size > greatest ? size : greatest;
             }
             const float most = max_lanes(greatest), to_bytes = 127.0f / most;
             veci sum = {};
             for (int64_t i = 0; i < in; i += LANES) {
-                const vec x = load16(row + i) * to_bytes;
+                const vec x = load_lanes(row + i) * to_bytes;
                 const veci whole = __builtin_convertvector(x + (x < 0.0f ? vec{} - 0.5f : vec{} + 0.5f), veci);
                 *(bytes *)(values.data() + r * in + i) = __builtin_convertvector(whole, bytes);
                 sum += whole;
@@ -72,10 +74,10 @@ static inline void some_rows(const uint8_t *weight, const float *scale, const fl
         std::memcpy(&sum, &both, sizeof sum);
         sum -= 128 * input.sums[first + r];
         vec value = __builtin_convertvector(sum, vec) * input.scales[first + r];
-        value *= load16(scale + g * LANES);
-        if (bias) value += load16(bias + g * LANES);
+        value *= load_lanes(scale + g * LANES);
+        if (bias) value += load_lanes(bias + g * LANES);
         float *at = to + (first + r) * out + g * LANES;
-        *(vec *)at = add ? load16(at) + value : value;
+        *(vec *)at = add ? load_lanes(at) + value : value;
     }
 }
 
@@ -94,12 +96,12 @@ constexpr int INT8 = 0;
 static void sixteen_outputs(const uint8_t *weight, const float *scale, const float *bias, int64_t g,
                             int64_t out, const Bytes &input, float *to, bool add) {
     for (int64_t r = 0; r < input.rows; ++r)
-        for (int64_t lane = 0; lane < LANES; ++lane) {
+        for (int64_t lane = 0; lane < OUTPUTS; ++lane) {
             int32_t sum = -128 * input.sums[r];
             for (int64_t i = 0; i < input.in; ++i)
-                sum += weight[g * LANES * input.in + (i / 4 * LANES + lane) * 4 + i % 4] *
+                sum += weight[g * OUTPUTS * input.in + (i / 4 * OUTPUTS + lane) * 4 + i % 4] *
                        input.values[r * input.in + i];
-            const int64_t o = g * LANES + lane;
+            const int64_t o = g * OUTPUTS + lane;
             const float value = sum * input.scales[r] * scale[o] + (bias ? bias[o] : 0.0f);
             float *at = to + r * out + o;
             *at = add ? *at + value : value;

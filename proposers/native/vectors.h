@@ -1,13 +1,22 @@
-// What the CPU kernels share: vectors of 16 floats, and elements that are stored as T.
+// What the CPU kernels share: vectors of floats, and elements that are stored as T.
 //
-// GCC's and Clang's vector extensions, so the same source serves AVX-512, AVX2 and NEON.
+// GCC's and Clang's vector extensions, as wide as the processor's registers: the same source serves
+// AVX-512, AVX2, NEON and SSE. Wider ones compile too, and go through memory at every step: on AVX2
+// tree attention took 25 to 33 times as long with 16 floats a vector (14 rows, 300 tokens).
 #pragma once
 #include <cstdint>
 #include <cstring>
 
-typedef float vec __attribute__((vector_size(64), aligned(4)));
-typedef int32_t veci __attribute__((vector_size(64), aligned(4)));
+#if defined(__AVX512F__)
 constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+constexpr bool MANY = LANES != 8;  // registers: 32 with AVX-512 and NEON, 16 with AVX2
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t veci __attribute__((vector_size(4 * LANES), aligned(4)));
 constexpr float MASKED = -1e30f;
 
 static inline float load(const float *p) { return *p; }
@@ -24,11 +33,11 @@ static inline void store(uint16_t *p, float value) {  // round to nearest even, 
     *p = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// 16 elements as floats
-static inline vec load16(const float *p) { return *(const vec *)p; }
-static inline vec load16(const uint16_t *p) {
-    typedef uint16_t half __attribute__((vector_size(32), aligned(2)));
-    typedef uint32_t word __attribute__((vector_size(64), aligned(4)));
+// LANES elements as floats
+static inline vec load_lanes(const float *p) { return *(const vec *)p; }
+static inline vec load_lanes(const uint16_t *p) {
+    typedef uint16_t half __attribute__((vector_size(2 * LANES), aligned(2)));
+    typedef uint32_t word __attribute__((vector_size(4 * LANES), aligned(4)));
     word bits = __builtin_convertvector(*(const half *)p, word) << 16;
     vec value;
     std::memcpy(&value, &bits, sizeof value);
@@ -58,9 +67,11 @@ static inline float max_lanes(vec v) {
 
 // lane i of the answer: the sum of the lanes of v[i]; v is used up
 static inline vec sum_each(vec *v) {
-#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+    // Sums of half the lanes are left of each, two to a vector; and so on.
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector) && defined(__AVX__)
 #define HALVES(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-    for (int i = 0; i < 8; ++i)  // sums of 8 lanes are left of each, two to a vector; and so on
+#ifdef __AVX512F__
+    for (int i = 0; i < 8; ++i)
         v[i] = HALVES(v[i], v[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
                HALVES(v[i], v[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
     for (int i = 0; i < 4; ++i)
@@ -71,6 +82,16 @@ static inline vec sum_each(vec *v) {
                HALVES(v[i], v[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
     return HALVES(v[0], v[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
            HALVES(v[0], v[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+#else
+    for (int i = 0; i < 4; ++i)
+        v[i] = HALVES(v[i], v[i + 4], 0, 1, 2, 3, 8, 9, 10, 11) +
+               HALVES(v[i], v[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    for (int i = 0; i < 2; ++i)
+        v[i] = HALVES(v[i], v[i + 2], 0, 1, 8, 9, 4, 5, 12, 13) +
+               HALVES(v[i], v[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    return HALVES(v[0], v[1], 0, 8, 2, 10, 4, 12, 6, 14) +
+           HALVES(v[0], v[1], 1, 9, 3, 11, 5, 13, 7, 15);
+#endif
 #undef HALVES
 #else
     vec sums;

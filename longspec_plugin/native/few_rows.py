@@ -35,8 +35,7 @@ def _fits() -> bool:
     AMX, and with AVX-512 that makes do with floats, their own are left in place."""
     if torch.cpu._is_avx512_bf16_supported():
         return not torch.cpu._is_amx_tile_supported()
-    plain = not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return plain and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return not native.multiplies_bfloat16() and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _version() -> str:

@@ -77,8 +77,9 @@ class NativeGlide:
     """
 
     masked = True
-    most_rows, most_in_bytes = 4, 512
-    """Rows above which a library's matrix products are faster, or take less room."""
+    most_rows, most_alone = 4, 512
+    """Rows above which a library's matrix products are faster; and above which they take less room,
+    where none are: in bytes, and in bfloat16 on processors that have none (AVX2)."""
 
     def __init__(
         self,
@@ -91,7 +92,8 @@ class NativeGlide:
         rotary: Rotary,
     ) -> None:
         self.rotary, self.in_bytes = rotary, in_bytes
-        self.most_rows = self.most_in_bytes if in_bytes else self.most_rows
+        slow = embedding.dtype == torch.bfloat16 and not native.multiplies_bfloat16()
+        self.most_rows = self.most_alone if in_bytes or slow else self.most_rows
         self.config, self.vocabulary_size = config, head.shape[0]
         self.dtype, name = embedding.dtype, native.DTYPES[embedding.dtype]
         self.functions = {f: getattr(library, f"glide_{f}_{name}") for f in _FUNCTIONS}

@@ -42,6 +42,12 @@ def library(source: Path, *flags: str) -> ctypes.CDLL | None:
     return ctypes.CDLL(str(path))
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether torch's library (oneDNN) has products of bfloat16 for this processor, not plain loops
+    alone, which take ten times as long."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _cache_folder() -> Path:
     root = os.environ.get("LONGSPEC_CACHE") or Path.home() / ".cache" / "longspec-plugin"
     return Path(root) / "native"

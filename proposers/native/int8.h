@@ -2,7 +2,8 @@
 //
 // Weights lie as [out / 16][in / 4][16][4], so that one instruction takes four inputs to 16 outputs.
 // They are unsigned, 128 too large, as the instruction (AVX-512 VNNI) takes unsigned times signed;
-// 128 times the inputs' sum is taken off again.
+// 128 times the inputs' sum is taken off again. On AVX2 four instructions take four inputs to four
+// outputs each, as words.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -11,17 +12,23 @@
 #include "vectors.h"
 
 constexpr int OUTPUTS = 16;  // that lie together
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define WORDS
+using Input = int16_t;
+#else
+using Input = int8_t;
+#endif
 
 // Rows of inputs as bytes
 struct Bytes {
     const int64_t rows, in;
-    std::vector<int8_t> values;  // [rows, in]
+    std::vector<Input> values;   // [rows, in]
     std::vector<float> scales;   // [rows]
     std::vector<int32_t> sums;   // [rows], of the bytes
 
     Bytes(const float *from, int64_t rows, int64_t in)
         : rows(rows), in(in), values(rows * in), scales(rows), sums(rows) {
-        typedef int8_t bytes __attribute__((vector_size(LANES), aligned(1)));
+        typedef Input inputs __attribute__((vector_size(LANES * sizeof(Input)), aligned(1)));
         for (int64_t r = 0; r < rows; ++r) {
             const float *row = from + r * in;
             vec greatest = vec{} + 1e-20f;
@@ -34,7 +41,7 @@ struct Bytes {
             for (int64_t i = 0; i < in; i += LANES) {
                 const vec x = load_lanes(row + i) * to_bytes;
                 const veci whole = __builtin_convertvector(x + (x < 0.0f ? vec{} - 0.5f : vec{} + 0.5f), veci);
-                *(bytes *)(values.data() + r * in + i) = __builtin_convertvector(whole, bytes);
+                *(inputs *)(values.data() + r * in + i) = __builtin_convertvector(whole, inputs);
                 sum += whole;
             }
             scales[r] = most / 127.0f, sums[r] = 0;
@@ -43,9 +50,12 @@ struct Bytes {
     }
 };
 
-#ifdef __AVX512VNNI__
+#if defined(__AVX512VNNI__) || defined(WORDS)
 #include <immintrin.h>
 constexpr int INT8 = 1;
+
+#ifdef __AVX512VNNI__
+constexpr int SOME = 8;  // rows whose sums fit into registers
 
 // Outputs 16 g to 16 g + 15 of `ROWS` rows from `first` on
 template <int ROWS>
@@ -81,13 +91,55 @@ static inline void some_rows(const uint8_t *weight, const float *scale, const fl
     }
 }
 
+#else
+constexpr int SOME = 3;
+
+template <int ROWS>
+static inline void some_rows(const uint8_t *weight, const float *scale, const float *bias, int64_t g,
+                             int64_t out, const Bytes &input, int64_t first, float *to, bool add) {
+    __m256i sums[ROWS][4];  // of four outputs each: two sums of every other pair of inputs
+    for (int r = 0; r < ROWS; ++r)
+        for (int c = 0; c < 4; ++c) sums[r][c] = _mm256_setzero_si256();
+    const uint8_t *w = weight + g * OUTPUTS * input.in;
+    const int16_t *x = input.values.data() + first * input.in;
+    for (int64_t i = 0; i < input.in; i += 4) {
+        __m256i four[ROWS];
+        for (int r = 0; r < ROWS; ++r) {
+            int64_t words;
+            std::memcpy(&words, x + r * input.in + i, 8);
+            four[r] = _mm256_set1_epi64x(words);
+        }
+        for (int c = 0; c < 4; ++c) {
+            const auto bytes = _mm_loadu_si128((const __m128i *)(w + i * OUTPUTS) + c);
+            const __m256i wide = _mm256_cvtepu8_epi16(bytes);
+            for (int r = 0; r < ROWS; ++r)
+                sums[r][c] = _mm256_add_epi32(sums[r][c], _mm256_madd_epi16(wide, four[r]));
+        }
+    }
+    for (int r = 0; r < ROWS; ++r)
+        for (int half = 0; half < 2; ++half) {
+            const __m256i pairs = _mm256_hadd_epi32(sums[r][2 * half], sums[r][2 * half + 1]);
+            const __m256i ordered = _mm256_permute4x64_epi64(pairs, 0xd8);
+            veci sum;
+            std::memcpy(&sum, &ordered, sizeof sum);
+            sum -= 128 * input.sums[first + r];
+            const int64_t o = g * OUTPUTS + half * LANES;
+            vec value = __builtin_convertvector(sum, vec) * input.scales[first + r];
+            value *= load_lanes(scale + o);
+            if (bias) value += load_lanes(bias + o);
+            float *at = to + (first + r) * out + o;
+            *(vec *)at = add ? load_lanes(at) + value : value;
+        }
+}
+#endif
+
 static void sixteen_outputs(const uint8_t *weight, const float *scale, const float *bias, int64_t g,
                             int64_t out, const Bytes &input, float *to, bool add) {
     int64_t r = 0;
-    for (; r + 8 <= input.rows; r += 8)
-        some_rows<8>(weight, scale, bias, g, out, input, r, to, add);
-    for (; r + 4 <= input.rows; r += 4)
-        some_rows<4>(weight, scale, bias, g, out, input, r, to, add);
+    for (; r + SOME <= input.rows && (SOME > 4 || r + 4 != input.rows); r += SOME)
+        some_rows<SOME>(weight, scale, bias, g, out, input, r, to, add);
+    for (constexpr int few = SOME > 4 ? 4 : 2; r + few <= input.rows; r += few)
+        some_rows<few>(weight, scale, bias, g, out, input, r, to, add);
     for (; r < input.rows; ++r) some_rows<1>(weight, scale, bias, g, out, input, r, to, add);
 }
 #else

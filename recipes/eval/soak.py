@@ -118,7 +118,11 @@ class Soak:
         again = self.ask(trees.url, self.samples, min(concurrency, 8), SAMPLE_TOKENS)
         found = self._texts(again)
         assert trees.process is not None
-        processes = _own_memory(psutil.Process(trees.process.pid))
+        try:
+            processes = _own_memory(psutil.Process(trees.process.pid))
+        except psutil.NoSuchProcess as error:
+            logs = self.args.output_dir / "logs"
+            raise UserError(f"window {number}: the server died ({error}); read {logs}") from None
         return Window(
             window=number,
             concurrency=concurrency,

@@ -78,7 +78,7 @@ class Soak:
         """The plain server, or one with trees."""
         trees = {"method": "longspec", "model": str(self.args.draft)}
         config = trees if name != "vanilla" else None
-        options = Options(model=str(self.args.model), dtype="float32", max_model_len=4096)
+        options = Options(model=str(self.args.model), dtype=self.args.dtype, max_model_len=4096)
         arm, port = Arm(name, config), server.choose_port(None)
         log = self.args.output_dir / "logs" / f"{name}.log"
         line, env = server.command(options, arm, port), server.environment(options, arm)
@@ -175,6 +175,7 @@ def main() -> None:
     add("--model", type=Path, required=True, help="folder of the target")
     add("--draft", type=Path, required=True, help="folder of its draft")
     add("--arm", choices=("longspec", "vanilla"), default="longspec", help="served for long")
+    add("--dtype", default="float32", help="others draw apart at near ties, and so change answers")
     add("--requests", type=int, default=10_000, help="to send in all")
     add("--window", type=int, default=250, help="requests of a window")
     add("--samples", type=int, default=8, help="of a window, prompts whose answers are compared")

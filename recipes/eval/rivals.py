@@ -39,6 +39,7 @@ from eval.servers.engines import Config
 from eval.servers.engines.vllm import KNOWN
 from longspec_plugin.options import FEW_ROWS
 from proposers.load.schedule import KEY
+from recipes.setup.dtype import chosen
 from recipes.setup.suffix import complete, suffix_folder
 from recipes.setup.target import cache_folder, target_folder
 
@@ -151,7 +152,9 @@ class Comparison:
 
     @contextmanager
     def _server(self, name: str) -> Iterator[str]:
-        options = Options(model=str(self.args.model), server_args=SERVER_ARGS)
+        options = Options(
+            model=str(self.args.model), dtype=self.args.dtype, server_args=SERVER_ARGS
+        )
         arm, port = Arm(name, self.arms.get(name)), server.choose_port(None)
         env = {**server.environment(options, arm), **ENVIRONMENT}
         if name == "suffix":
@@ -201,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", type=Path, default=target_folder(), help="folder of the target")
     add("--draft", type=Path, default=DRAFT, help="folder of its draft")
     add("--eagle3", type=Path, default=cache_folder() / HEAD, help="folder of its EAGLE-3 head")
+    add("--dtype", default=chosen(), help="of all servers")
     add("--arms", help="rivals to measure, commas between (default: all that are there)")
     add("--sets", help=f"of {', '.join(SIZES)}, commas between (default: all)")
     add("--at-once", type=int, default=3, help="rivals that are served beside vanilla at a time")

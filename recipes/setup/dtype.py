@@ -22,6 +22,11 @@ def dtype(cpuinfo: str, gpu: bool) -> str:
     return "float32" if slow and not gpu else "auto"
 
 
-if __name__ == "__main__":
+def chosen() -> str:
+    """The same for this machine."""
     told = CPUINFO.read_text() if CPUINFO.is_file() else ""
-    print(dtype(told, shutil.which("nvidia-smi") is not None))
+    return dtype(told, shutil.which("nvidia-smi") is not None)
+
+
+if __name__ == "__main__":
+    print(chosen())

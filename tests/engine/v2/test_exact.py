@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from .bed import Answered
-from .conftest import BROKEN, COUNT, ENDING, LIMIT, LONG, ON_GPU, SALTS, cases
+from .conftest import BROKEN, COUNT, ENDING, LIMIT, LONG, ON_GPU, SALTS, SLOW, cases
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, SLOW]
 Results = dict[str, Answered]
 CASES = [case.name for case in cases([[0]] * COUNT)]
 

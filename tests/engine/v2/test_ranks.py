@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from .bed import Answered, Engine
-from .conftest import CAN_SHARE, MIXED, ON_GPU, RANKS, mixed, run
+from .conftest import CAN_SHARE, MIXED, ON_GPU, RANKS, SLOW, mixed, run
 from .model import Tiny
 
 pytestmark = [
     pytest.mark.engine,
+    SLOW,
     pytest.mark.skipif(not CAN_SHARE, reason="needs two GPUs"),
 ]
 COUNTERS = ("spec_decode_num_drafts", "spec_decode_num_accepted_tokens")

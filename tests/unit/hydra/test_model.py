@@ -45,7 +45,8 @@ def test_caches_change_nothing(kind: str, attention: str) -> None:
     whole = hydra.residual_forward(ids)
     hydra.init_kv_cache(2, 9)
     parts = [hydra.residual_forward(part) for part in ids.split([4, 1, 3, 1], dim=1)]
-    torch.testing.assert_close(torch.cat(parts, dim=2), whole)
+    # Eager attention takes its softmax in float32, whose sums differ by processor and shape.
+    torch.testing.assert_close(torch.cat(parts, dim=2), whole, rtol=1e-4, atol=1e-5)
     hydra.reset_kv_cache()
     torch.testing.assert_close(hydra(ids), whole.mean(0))
 

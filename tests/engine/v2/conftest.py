@@ -241,7 +241,7 @@ def with_trees(tiny: Tiny, known: Path, rules: Path) -> list[Engine]:
         engine(
             "salted",
             [replace(short, name=name, salt=salt) for name, salt in SALTS.items()],
-            {"proposer": "prompt_lookup"},
+            {"proposer": "prompt_lookup", "remembered_answers": 18, "remembered_tokens": 16},
             **on_gpu("CapturingTritonWorker"),
         ),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),

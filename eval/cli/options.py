@@ -148,8 +148,8 @@ class Options(BaseModel):
         "salt that requests name, as those of one user would: engines keep prefix caches apart by"
         " it, and longspec drafts from answers under the same one; each round and each point of a"
         " sweep has its own, as its prompts are the same (default: none)",
-        "a text of at least one character",
-        min_length=1,
+        "1 to 64 letters, digits, points, dashes and underscores",
+        pattern=r"^[\w.-]{1,64}$",
     )
     rounds: int = _field(
         1,

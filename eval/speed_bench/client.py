@@ -162,8 +162,8 @@ class Driver:
     def _salted(self, place: Place) -> dict[str, str]:
         """The salt of one pass over the prompts: what it answered tells another nothing."""
         salt, condition = self.options.cache_salt, place.condition
-        pass_of = f"{place.round}/{condition.concurrency}/{condition.temperature:g}"
-        return {"cache_salt": f"{salt}/{pass_of}"} if salt else {}
+        pass_of = f"{place.round}-{condition.concurrency}-{condition.temperature:g}"
+        return {"cache_salt": f"{salt}-{pass_of}"} if salt else {}
 
     def _fill(self, record: RequestRecord, answer: Answer, ended: float) -> None:
         """Raise ``ValueError`` where the answer is odd; what could be read until then stays."""

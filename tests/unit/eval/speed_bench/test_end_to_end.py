@@ -81,7 +81,7 @@ def test_each_pass_over_the_prompts_names_a_salt_of_its_own(tmp_path: Path) -> N
     line = ["--num-prompts", "1", "--rounds", "2", "--concurrency", "1,2", "--cache-salt", "me"]
     bench(script, tmp_path, *line)
     named = [sent.get("cache_salt") for sent in script.seen]
-    assert [salt for salt in named if salt] == ["me/0/1/0", "me/0/2/0", "me/1/1/0", "me/1/2/0"]
+    assert [salt for salt in named if salt] == ["me-0-1-0", "me-0-2-0", "me-1-1-0", "me-1-2-0"]
     assert named.count(None) > 0  # warming up
 
 

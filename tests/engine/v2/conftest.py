@@ -45,8 +45,9 @@ def on_gpu(worker: str) -> dict[str, Any]:
 
 BY_LOAD, ENDING = [[1, 2, 7], [3, 4, 3], [5, 64, 0]], [4, 8, 16, 20, 32, 32]
 """Nodes of a tree by batch size, and lengths of six answers: fewer and fewer requests are left."""
-SALTS = {"ours": "ours", "ours again": "ours", "theirs": "theirs", "none": "", "none again": ""}
+SALTS = {"ours": "ours", "ours again": "ours", "theirs": "theirs", "none": ""}
 """By case of the same prompts, one after the other."""
+SMALL_MEMORY = {"remembered_answers": 9, "remembered_tokens": 16}
 SAMPLED = {**GREEDY, "temperature": 0.8}
 MIXED = "greedy and seeded"
 RANKS = {"tensor_parallel_size": 2}
@@ -240,9 +241,11 @@ def with_trees(tiny: Tiny, known: Path, rules: Path) -> list[Engine]:
         ),
         engine(
             "salted",
-            [replace(short, name=name, salt=salt) for name, salt in SALTS.items()],
-            {"proposer": "prompt_lookup", "remembered_answers": 18, "remembered_tokens": 16},
-            **on_gpu("CapturingTritonWorker"),
+            [
+                Case(name, prompts[:3], [{**GREEDY, "max_tokens": 10}] * 3, salt=salt)
+                for name, salt in SALTS.items()
+            ],
+            {"proposer": "prompt_lookup", "tree_shape": [1, 1, 1], **SMALL_MEMORY},
         ),
         engine("host", [short], {"proposer": "examples.bigram_proposer:BigramProposer"}),
         *ranks,

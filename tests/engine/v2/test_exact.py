@@ -84,9 +84,8 @@ def test_answers_are_remembered_for_those_who_name_the_same_salt(answered: Resul
     accepted = {n: f.counters["spec_decode_num_accepted_tokens"] for n, f in found.items()}
     print(f"accepted: {accepted}")
     for one in found.values():
-        assert one.tokens == [tokens[:16] for tokens in answered["plain/greedy"].tokens[:6]]
-    assert accepted["ours again"] > accepted["ours"] == accepted["theirs"]
-    assert accepted["none"] == accepted["none again"] <= accepted["ours"]
+        assert one.tokens == [tokens[:10] for tokens in answered["plain/greedy"].tokens[:3]]
+    assert accepted["ours again"] > accepted["ours"] == accepted["theirs"] == accepted["none"]
 
 
 def test_trees_that_follow_the_batch(answered: Results) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from longspec_plugin.native import few_rows
+from proposers import native
 
 from .conftest import TOKENS
 from .serving import Client, Completion, Plain, accepted, serve
@@ -15,6 +16,10 @@ from .serving import Client, Completion, Plain, accepted, serve
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(not few_rows.available(), reason="no kernel for this processor"),
+    pytest.mark.skipif(
+        not native.multiplies_bfloat16(),
+        reason="vLLM's own products, plain loops here, take many minutes to compare with",
+    ),
 ]
 NOISE = 1.25
 """How much farther than vLLM's products ours may be, of a mean over some hundred tokens."""

@@ -54,6 +54,16 @@ struct Bytes {
 #include <immintrin.h>
 constexpr int INT8 = 1;
 
+// to[o] and the outputs after it: what the sums of a row's products are in floats
+static inline void put(veci sum, const Bytes &input, int64_t row, const float *scale,
+                       const float *bias, int64_t o, float *to, bool add) {
+    sum -= 128 * input.sums[row];
+    vec value = __builtin_convertvector(sum, vec) * input.scales[row];
+    value *= load_lanes(scale + o);
+    if (bias) value += load_lanes(bias + o);
+    *(vec *)(to + o) = add ? load_lanes(to + o) + value : value;
+}
+
 #ifdef __AVX512VNNI__
 constexpr int SOME = 8;  // rows whose sums fit into registers
 
@@ -82,12 +92,7 @@ static inline void some_rows(const uint8_t *weight, const float *scale, const fl
         veci sum;
         const __m512i both = _mm512_add_epi32(even[r], odd[r]);
         std::memcpy(&sum, &both, sizeof sum);
-        sum -= 128 * input.sums[first + r];
-        vec value = __builtin_convertvector(sum, vec) * input.scales[first + r];
-        value *= load_lanes(scale + g * LANES);
-        if (bias) value += load_lanes(bias + g * LANES);
-        float *at = to + (first + r) * out + g * LANES;
-        *(vec *)at = add ? load_lanes(at) + value : value;
+        put(sum, input, first + r, scale, bias, g * LANES, to + (first + r) * out, add);
     }
 }
 
@@ -122,13 +127,8 @@ static inline void some_rows(const uint8_t *weight, const float *scale, const fl
             const __m256i ordered = _mm256_permute4x64_epi64(pairs, 0xd8);
             veci sum;
             std::memcpy(&sum, &ordered, sizeof sum);
-            sum -= 128 * input.sums[first + r];
-            const int64_t o = g * OUTPUTS + half * LANES;
-            vec value = __builtin_convertvector(sum, vec) * input.scales[first + r];
-            value *= load_lanes(scale + o);
-            if (bias) value += load_lanes(bias + o);
-            float *at = to + (first + r) * out + o;
-            *(vec *)at = add ? load_lanes(at) + value : value;
+            put(sum, input, first + r, scale, bias, g * OUTPUTS + half * LANES,
+                to + (first + r) * out, add);
         }
 }
 #endif

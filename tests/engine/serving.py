@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from eval.servers.engines.vllm import executable
-from eval.servers.server import choose_port, running
+from eval.servers.server import Server, choose_port, running
+
+from .telling import client_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ("--dtype", "float32", "--enforce-eager", "--max-model-len", "1024", "--seed", "0")
@@ -38,8 +39,8 @@ class Completion:
 class Client:
     """Completions of a server, several at a time."""
 
-    def __init__(self, url: str, model: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=600, trust_env=False)
+    def __init__(self, server: Server, model: str) -> None:
+        self.http = client_of(server)
         self.model = model
 
     def complete(self, prompt: str, **params: Any) -> Completion:
@@ -101,4 +102,4 @@ def serve(
     settings = {"VLLM_CPU_KVCACHE_SPACE": "1", **os.environ, "HF_HUB_OFFLINE": "1"}
     settings |= {"PYTHONPATH": str(ROOT), **env}  # where proposers of tests are found
     with running(line, settings, log, port, 900, lambda text: None) as server:
-        yield Client(server.url, str(target))
+        yield Client(server, str(target))

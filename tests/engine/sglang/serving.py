@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from eval.servers.server import choose_port, running
+from eval.servers.server import Server, choose_port, running
+
+from ..telling import client_of
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = ROOT / ".venv-sglang" / "bin" / "python"  # on a GPU SGLang has an environment of its own
@@ -40,8 +41,8 @@ class Answer:
 class Client:
     """Answers of a server, several at a time."""
 
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=600, trust_env=False)
+    def __init__(self, server: Server) -> None:
+        self.http = client_of(server)
 
     def generate(self, prompt: str, max_new_tokens: int, **params: Any) -> Answer:
         """``logprobs=n`` asks for log-probabilities; the rest are sampling parameters, but for
@@ -116,4 +117,4 @@ def serve(
     if config is not None:
         settings["LONGSPEC_CONFIG"] = json.dumps(config)
     with running(line, {**os.environ, **settings}, log, port, 900, lambda text: None) as server:
-        yield Client(server.url)
+        yield Client(server)

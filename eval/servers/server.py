@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -29,6 +30,9 @@ POLL_SECONDS = 0.5  # between two looks at a server that starts
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 KILL_SECONDS = 15.0  # for the supervisor to see them all gone
 LEAVING_SECONDS = 3.0  # a server that no longer serves may be about to end and tell why
+PORTS = range(20_000, 32_000)
+"""Below those that systems give out: such a one may be given again before the server listens on it,
+and to the server itself, whose processes find each other by many."""
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 RESUME = ", then run the same command with --resume"
 OK, SLOW = "ok", "no answer in time"
@@ -85,17 +89,19 @@ def health(address: Address, timeout: float = 5.0) -> str:
 
 
 def choose_port(asked: int | None) -> int:
-    """The asked port if it is free, else one that the system gives."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, asked or 0))
-        except OSError as error:
-            raise UserError(
-                f"--port {asked}: cannot be used ({error.strerror}); give a free port, or leave"
-                " --port out"
-            ) from None
-        return int(probe.getsockname()[1])
+    """The asked port if it is free, else a free one of :data:`PORTS`."""
+    tried = [asked] if asked else [*random.SystemRandom().sample(PORTS, 20), 0]
+    for port in tried:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+                return int(probe.getsockname()[1])
+            except OSError as error:
+                why_not = error.strerror
+    raise UserError(
+        f"--port {asked}: cannot be used ({why_not}); give a free port, or leave --port out"
+    )
 
 
 def command(options: Options, arm: Arm, port: int, export: Path | None = None) -> list[str]:

@@ -1,12 +1,13 @@
-// Products of some rows with a large weight, bfloat16: out[m][n] = sum_k x[m][k] w[n][k] + bias[n].
+// Products of some rows with a large weight: out[m][n] = sum_k x[m][k] w[n][k] + bias[n].
 //
 // Verification is this: the rows of some trees, and all weights of the target. Reading the weights
 // takes as long as multiplying a dozen rows by them, and here both happen at once: a piece of the
 // weights that lies in L1 is multiplied by all rows while the piece after it is on its way. What is
 // computed for a row does not depend on the rows beside it, to the last bit.
 //
-// Weights are packed, [panels][ceil(K / 2)][PANEL][2], pairs along k side by side. Torch's stable
-// interface: no other headers of torch, so it compiles in about two seconds.
+// Weights are packed: [panels][K / 2][PANEL][2] in bfloat16, pairs along k side by side, and
+// [panels][K][PANEL] in floats. Torch's stable interface: no other headers of torch, so it compiles
+// in about two seconds.
 #if defined(__AVX512BF16__)
 #include "few_rows_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -24,42 +25,47 @@
 
 using torch::stable::Tensor;
 
-constexpr int64_t PAIRS = 64;  // of k in a piece of a panel: 8 KiB
+using torch::headeronly::ScalarType;
+constexpr int64_t STEPS = 64;  // of k in a piece of a panel: 8 KiB
 
-using Multiply = void (*)(const Element *, int64_t, const Piece &, float *);
-template <int... M>
-static Multiply for_rows(int rows, std::integer_sequence<int, M...>) {
-    static constexpr Multiply all[] = {multiply<M + 1>...};
+template <class T>
+using Multiply = void (*)(const Element<T> *, int64_t, const Piece<T> &, float *);
+template <class T, int... M>
+static Multiply<T> for_rows(int rows, std::integer_sequence<int, M...>) {
+    static constexpr Multiply<T> all[] = {multiply<M + 1>...};
     return all[rows - 1];
 }
 
+template <class T>
 struct Product {
-    const Element *x;
-    const uint16_t *weights, *bias;  // bias may be null
-    uint16_t *out;
+    const Element<T> *x;
+    const T *weights, *bias;  // bias may be null
+    T *out;
     int64_t rows, width, columns;  // M, K, N
 };
 
 // The sums of a block of rows and a panel
-static void sum(const Product &p, const uint16_t *panel, int64_t first, int64_t rows, float *sums) {
+template <class T>
+static void sum(const Product<T> &p, const T *panel, int64_t first, int64_t rows, float *sums) {
     std::fill_n(sums, rows * PANEL, 0.0f);
-    const int64_t tiles = (rows + TILE - 1) / TILE, all = p.width / 2;
-    for (int64_t k = 0; k < all; k += PAIRS) {
-        const int64_t pairs = std::min(PAIRS, all - k);
-        const uint16_t *weights = panel + k * 2 * PANEL;
-        const char *next = (const char *)weights + PAIRS * 2 * LINE;
+    const int64_t tiles = (rows + TILE - 1) / TILE, all = p.width / PER<T>;
+    for (int64_t k = 0; k < all; k += STEPS) {
+        const int64_t steps = std::min(STEPS, all - k);
+        const T *weights = panel + k * PER<T> * PANEL;
+        const char *next = (const char *)weights + STEPS * 2 * LINE;
         for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
             const int count = int((rows - row + tiles - tile - 1) / (tiles - tile));
-            const Piece piece{weights, pairs, next + tile * pairs * 2 * LINE / tiles,
-                              2 * LINE / tiles};
-            for_rows(count, std::make_integer_sequence<int, TILE>{})(
-                p.x + (first + row) * p.width + 2 * k, p.width, piece, sums + row * PANEL);
+            const Piece<T> piece{weights, steps, next + tile * steps * 2 * LINE / tiles,
+                                 2 * LINE / tiles};
+            for_rows<T>(count, std::make_integer_sequence<int, TILE>{})(
+                p.x + (first + row) * p.width + PER<T> * k, p.width, piece, sums + row * PANEL);
             row += count;
         }
     }
 }
 
-static void multiply_panels(const Product &p, int64_t begin, int64_t end) {
+template <class T>
+static void multiply_panels(const Product<T> &p, int64_t begin, int64_t end) {
     const int64_t blocks = (p.rows + TILES * TILE - 1) / (TILES * TILE);
     std::vector<float> sums(TILES * TILE * PANEL);
     for (int64_t block = 0, first = 0; block < blocks; ++block) {
@@ -75,29 +81,39 @@ static void multiply_panels(const Product &p, int64_t begin, int64_t end) {
     }
 }
 
-static bool half(const Tensor &t) {
-    return t.scalar_type() == torch::headeronly::ScalarType::BFloat16;
+template <class T>
+static void take(Tensor &out, const Tensor &x, const Tensor &packed, std::optional<Tensor> &bias) {
+    if constexpr (!TAKEN<T>) {
+        STD_TORCH_CHECK(false, "few_rows: only bfloat16 on this processor");
+    } else {
+        std::vector<Element<T>> room;
+        const int64_t width = x.size(-1), columns = out.size(-1);
+        const Product<T> product{elements((const T *)x.const_data_ptr(), x.numel(), room),
+                                 (const T *)packed.const_data_ptr(),
+                                 bias ? (const T *)bias->const_data_ptr() : nullptr,
+                                 (T *)out.mutable_data_ptr(),
+                                 width ? x.numel() / width : 0, width, columns};
+        torch::stable::parallel_for(0, packed.size(0), 1, [&](int64_t begin, int64_t end) {
+            multiply_panels(product, begin, end);
+        });
+    }
 }
 
-// x [.., K], packed weights, bias [N]; out [.., N]
+// x [.., K], packed weights, bias [N]; out [.., N]; all of one type
 static void few_rows(Tensor out, Tensor x, Tensor packed, std::optional<Tensor> bias) {
     const int64_t width = x.size(-1), columns = out.size(-1), count = width ? x.numel() / width : 0;
-    STD_TORCH_CHECK(half(out) && half(x) && half(packed) && (!bias || half(*bias)),
-                    "few_rows: not bfloat16");
+    const ScalarType type = packed.scalar_type();
+    const bool half = type == ScalarType::BFloat16;
+    STD_TORCH_CHECK((half || type == ScalarType::Float) && out.scalar_type() == type &&
+                        x.scalar_type() == type && (!bias || bias->scalar_type() == type),
+                    "few_rows: all have to be bfloat16 or all float32");
     STD_TORCH_CHECK(out.is_contiguous() && out.numel() == count * columns &&
-                        packed.is_contiguous() && width == 2 * packed.size(1) &&
+                        packed.is_contiguous() && width == (half ? 2 : 1) * packed.size(1) &&
                         packed.size(0) == (columns + PANEL - 1) / PANEL &&
                         (!bias || bias->numel() == columns),
                     "few_rows: sizes do not fit each other");
     const Tensor rows = torch::stable::contiguous(x);
-    std::vector<Element> room;
-    const Product product{elements((const uint16_t *)rows.const_data_ptr(), rows.numel(), room),
-                          (const uint16_t *)packed.const_data_ptr(),
-                          bias ? (const uint16_t *)bias->const_data_ptr() : nullptr,
-                          (uint16_t *)out.mutable_data_ptr(), count, width, columns};
-    torch::stable::parallel_for(0, packed.size(0), 1, [&](int64_t begin, int64_t end) {
-        multiply_panels(product, begin, end);
-    });
+    half ? take<uint16_t>(out, rows, packed, bias) : take<float>(out, rows, packed, bias);
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(longspec, m) {

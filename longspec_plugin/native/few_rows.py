@@ -1,4 +1,4 @@
-"""Matrix products of a few bfloat16 rows at the speed at which weights are read, as an operator.
+"""Matrix products of a few rows at the speed at which weights are read, as an operator.
 
 Why an operator of torch's: the target is compiled, with 121 products a step in the default one.
 """
@@ -31,11 +31,15 @@ def available() -> bool:
 
 
 def _fits() -> bool:
-    """AVX-512 BF16, or AVX2 where the libraries have no products of bfloat16 but plain loops. With
-    AMX, and with AVX-512 that makes do with floats, their own are left in place."""
-    if torch.cpu._is_avx512_bf16_supported():
-        return not torch.cpu._is_amx_tile_supported()
-    return not native.multiplies_bfloat16() and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    """AVX2 alone, or AVX-512 BF16. With AMX, and with AVX-512 that makes do with floats, the
+    libraries' own are left in place."""
+    return _avx2() or (
+        torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
+    )
+
+
+def _avx2() -> bool:
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _version() -> str:
@@ -44,16 +48,22 @@ def _version() -> str:
 
 
 def takes(weight: Tensor) -> bool:
-    """Whether ``weight`` (``[N, K]``) can be packed."""
-    return weight.dtype == torch.bfloat16 and weight.ndim == 2 and weight.shape[1] % 2 == 0
+    """Whether ``weight`` (``[N, K]``) can be packed: bfloat16, and float32 with AVX2."""
+    known = weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and _avx2())
+    return known and weight.ndim == 2 and weight.shape[1] % per(weight) == 0
+
+
+def per(weight: Tensor) -> int:
+    """How many weights of a column are side by side: as many as have 4 bytes."""
+    return 4 // weight.element_size()
 
 
 def pack(weight: Tensor) -> Tensor:
-    """``[N, K]`` as ``[panels, K / 2, 32, 2]``, the last panel filled with zeros."""
-    rows, width = weight.shape
+    """``[N, K]`` as ``[panels, K / per, 32, per]``, the last panel filled with zeros."""
+    (rows, width), side = weight.shape, per(weight)
     panels = -(-rows // PANEL)
     filled = torch.nn.functional.pad(weight.detach(), (0, 0, 0, panels * PANEL - rows))
-    return filled.view(panels, PANEL, width // 2, 2).transpose(1, 2).contiguous()
+    return filled.view(panels, PANEL, width // side, side).transpose(1, 2).contiguous()
 
 
 def multiply(x: Tensor, packed: Tensor, bias: Tensor | None, columns: int) -> Tensor:

@@ -2,26 +2,30 @@
 #pragma once
 #include "few_rows.h"
 
-using Element = uint16_t;    // of x, as it is read
-constexpr int TILE = 14;     // rows whose sums fit into registers: 28 of 32
-constexpr int TILES = 4;     // of a block of rows, for which weights are read once
+template <class T>
+constexpr bool TAKEN = std::is_same_v<T, uint16_t>;
+template <class T>
+using Element = T;        // of x, as it is read
+constexpr int TILE = 14;  // rows whose sums fit into registers: 28 of 32
+constexpr int TILES = 4;  // of a block of rows, for which weights are read once
 
 static inline const uint16_t *elements(const uint16_t *x, int64_t, std::vector<uint16_t> &) {
     return x;
 }
 
 template <int M>
-static void multiply(const uint16_t *x, int64_t width, const Piece &piece, float *sums) {
+static void multiply(const uint16_t *x, int64_t width, const Piece<uint16_t> &piece, float *sums) {
     __m512 left[M], right[M];
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
         left[m] = _mm512_loadu_ps(sums + m * PANEL);
         right[m] = _mm512_loadu_ps(sums + m * PANEL + 16);
     }
-    for (int64_t k = 0; k < piece.pairs; ++k) {
+    for (int64_t k = 0; k < piece.steps; ++k) {
         auto w0 = (__m512bh)_mm512_loadu_si512(piece.weights + k * 2 * PANEL);
         auto w1 = (__m512bh)_mm512_loadu_si512(piece.weights + k * 2 * PANEL + PANEL);
-        piece.fetch(k);
+        piece.fetch(k, 0);
+        piece.fetch(k, 1);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
             int32_t pair;

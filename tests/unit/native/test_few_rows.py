@@ -1,4 +1,4 @@
-"""Products of a few rows in bfloat16, against exact ones, and as vLLM's layers use them."""
+"""Products of a few rows, against exact ones, and as vLLM's layers use them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,21 @@ SIZES = [
     (57, 576, 1536),
     (200, 64, 258),
 ]
-ROUNDING = 2.0**-8
-"""Of a bfloat16, by its size."""
+TYPES = [
+    dtype
+    for dtype in (torch.bfloat16, torch.float32)
+    if few_rows.takes(torch.zeros(2, 2, dtype=dtype))
+]
+ROUNDING = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-23}
+"""Of a number, by its size."""
 
 
-def drawn(rows: int, columns: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def drawn(
+    rows: int, columns: int, width: int, dtype: torch.dtype = torch.bfloat16
+) -> tuple[Tensor, Tensor, Tensor]:
     draw = torch.Generator().manual_seed(rows)
     sizes = ((rows, width), (columns, width), (columns,))
-    x, weight, bias = (torch.randn(*size, generator=draw).bfloat16() for size in sizes)
+    x, weight, bias = (torch.randn(*size, generator=draw).to(dtype) for size in sizes)
     return x, weight, bias
 
 
@@ -39,17 +46,26 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @needs
 @pytest.mark.parametrize(("rows", "columns", "width"), SIZES)
 @pytest.mark.parametrize("biased", [False, True])
-def test_only_the_result_is_rounded(rows: int, columns: int, width: int, biased: bool) -> None:
-    x, weight, bias = drawn(rows, columns, width)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_only_sums_and_the_result_are_rounded(
+    rows: int, columns: int, width: int, biased: bool, dtype: torch.dtype
+) -> None:
+    x, weight, bias = drawn(rows, columns, width, dtype)
     exact = x.double() @ weight.double().T + (bias.double() if biased else 0)
-    error = (product(x, weight, bias if biased else None).double() - exact).abs()
-    assert bool((error <= ROUNDING * exact.abs() + 1e-4 * width**0.5).all())
+    found = product(x, weight, bias if biased else None)
+    assert found.dtype == dtype
+    sums = 2.0**-23 * (x.double().abs() @ weight.double().abs().T)  # in float32, in any order
+    allowed = ROUNDING[dtype] * exact.abs() + width**0.5 * sums
+    assert bool(((found.double() - exact).abs() <= allowed).all())
 
 
 @needs
 @pytest.mark.parametrize(("rows", "columns", "width"), SIZES)
-def test_a_row_does_not_depend_on_the_rows_beside_it(rows: int, columns: int, width: int) -> None:
-    x, weight, bias = drawn(rows, columns, width)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_row_does_not_depend_on_the_rows_beside_it(
+    rows: int, columns: int, width: int, dtype: torch.dtype
+) -> None:
+    x, weight, bias = drawn(rows, columns, width, dtype)
     together = product(x, weight, bias)
     assert torch.equal(together, torch.cat([product(row[None], weight, bias) for row in x]))
 
@@ -79,23 +95,27 @@ def test_wrong_sizes_are_refused_before_anything_is_read() -> None:
     for wrong in ((x[:, :32], packed, None, 40), (x, packed, bias[:39], 40), (x, packed, None, 70)):
         with pytest.raises(RuntimeError, match="few_rows"):
             few_rows.multiply(*wrong)
-    with pytest.raises(RuntimeError, match="few_rows"):
-        few_rows.multiply(x.float(), packed, None, 40)
+    for mixed in ((x.float(), packed, None), (x, packed, bias.float()), (x, packed.half(), None)):
+        with pytest.raises(RuntimeError, match="few_rows"):
+            few_rows.multiply(*mixed, 40)
 
 
-def test_what_is_packed() -> None:
-    weight = torch.arange(33 * 4).view(33, 4).bfloat16()
+@pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 2), (torch.float32, 1)])
+def test_what_is_packed(dtype: torch.dtype, side: int) -> None:
+    weight = torch.arange(33 * 4).view(33, 4).to(dtype)
     packed = few_rows.pack(weight)
-    assert packed.shape == (2, 2, 32, 2)
-    assert packed[0, 1, 5].tolist() == weight[5, 2:].tolist()
-    assert packed[1, 0, 0].tolist() == weight[32, :2].tolist()
+    assert packed.shape == (2, 4 // side, 32, side)
+    assert packed[0, 1, 5].tolist() == weight[5, side : 2 * side].tolist()
+    assert packed[1, 0, 0].tolist() == weight[32, :side].tolist()
     assert not packed[1, :, 1:].any()
 
 
 def test_what_is_taken() -> None:
     weight = torch.zeros(33, 4).bfloat16()
+    avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
     assert few_rows.takes(weight)
-    assert not any(few_rows.takes(w) for w in (weight.float(), weight[:, :3], weight[None]))
+    assert few_rows.takes(weight.float()[:, :3]) is avx2
+    assert not any(few_rows.takes(w) for w in (weight.half(), weight[:, :3], weight[None]))
 
 
 @needs
@@ -124,7 +144,7 @@ def test_layers_of_vllm(tied: bool) -> None:
     assert torch.equal(compiled(x), expected)
     assert torch.allclose(method.apply(stock, x, bias), expected, rtol=0.02, atol=0.02)
     assert torch.equal(ours.weight, weight) is tied
-    wide = loaded(weight.float(), True)  # not ours: as vLLM itself
-    assert torch.allclose(
-        method.apply(wide, x.float(), None), x.float() @ weight.float().T, atol=1e-3
-    )
+    for other in (torch.float32, torch.float64):  # ours or not: as vLLM itself
+        wide = loaded(weight.to(other), True)
+        exact = x.to(other) @ weight.to(other).T
+        assert torch.allclose(method.apply(wide, x.to(other), None), exact, atol=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -209,6 +210,21 @@ def test_what_was_measured_before_a_signal_is_reported(
     assert not results["complete"]
     assert 2 <= results["arms"][0]["num_requests"] < 66
     assert not any(map(running, pids(place)))
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SGLang's scheduler, which listens on many, was seen to be given its own server's."""
+    found = {server.choose_port(None) for _ in range(20)}
+    assert len(found) > 1
+    assert all(port in server.PORTS for port in found)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(server, "PORTS", [taken] * 20)
+        assert server.choose_port(None) != taken
 
 
 def test_the_servers_command_line(place: Path) -> None:

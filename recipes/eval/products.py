@@ -1,6 +1,6 @@
 """What the target's matrix products cost by rows: by vLLM's own choice, and by our kernel.
 
-    python -m recipes.eval.products --model DIR [--rows 1 2 4 8 16 32 64 128 256]
+    python -m recipes.eval.products --model DIR [--rows 1 2 4 8 16 32 64 128 256] [--dtype float32]
 
 All products of a step, on random weights of the model's sizes, each layer with its own so that they
 come from memory as they do when serving. Both are taken in turns; medians are printed.
@@ -53,20 +53,21 @@ def ours(weight: Tensor) -> Product:
     return lambda x: few_rows.multiply(x, packed, None, columns)
 
 
-def step(products: Sequence[tuple[Product, int]], rows: int) -> Call:
+def step(products: Sequence[tuple[Product, int]], rows: int, dtype: torch.dtype) -> Call:
     """All products, each on rows of its width."""
-    given = {width: torch.randn(rows, width).bfloat16() for _, width in products}
+    given = {width: torch.randn(rows, width, dtype=dtype) for _, width in products}
     return lambda: [product(given[width]) for product, width in products]
 
 
 def run(args: argparse.Namespace) -> Table:
     torch.set_num_threads(args.threads)
     layer, head, count = sizes(json.loads((args.model / "config.json").read_text("utf-8")))
-    weights = [(0.02 * torch.randn(shape)).bfloat16() for shape in [*layer * count, head]]
+    dtype = getattr(torch, args.dtype)
+    weights = [0.02 * torch.randn(shape, dtype=dtype) for shape in [*layer * count, head]]
     found = {made: [(made(w), w.shape[1]) for w in weights] for made in (theirs, ours)}
     table = Table("rows", "vLLM's, ms", "ours, ms", "ours / vLLM's", title="products of a step")
     for rows in track(args.rows, "products", console=Console(stderr=True)):
-        calls = {made.__name__: step(products, rows) for made, products in found.items()}
+        calls = {made.__name__: step(products, rows, dtype) for made, products in found.items()}
         times = timed(calls, args.repeats, "cpu")
         stock, mine = (statistics.median(each) for each in times.values())
         table.add_row(str(rows), f"{stock:.2f}", f"{mine:.2f}", f"{mine / stock:.2f}")
@@ -84,9 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 14, 16, 32, 64, 128, 256])
     add("--repeats", type=int, default=7, help="of each (7)")
     add("--threads", type=int, default=1, help="CPU threads (1)")
+    add("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="(bfloat16)")
     args = options.parse_args(argv)
     if not few_rows.available():
         options.error("the kernel needs AVX-512 BF16 and no AMX, or AVX2 alone, and a C++ compiler")
+    if not few_rows.takes(torch.zeros(2, 2, dtype=getattr(torch, args.dtype))):
+        options.error(f"--dtype {args.dtype}: allowed is bfloat16, float32 is for AVX2 alone")
     Console().print(run(args))
     return 0
 

@@ -77,10 +77,10 @@ def measure(
 
 
 def load(folder: Path, target: TargetModel) -> GlideDraft:
-    """The draft's weights beside the target's."""
+    """The draft's weights beside the target's, none of them rounded."""
     like = target.embedding
     config, state = load_glide(folder, like.device, like.dtype)
-    return GlideDraft.build(config, state, target)
+    return GlideDraft.build(config, state, target, int8=False)
 
 
 @torch.inference_mode()

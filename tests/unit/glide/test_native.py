@@ -168,16 +168,15 @@ def test_weights_in_bytes_are_those_that_were_given() -> None:
     assert float((back - weight).abs().max()) <= float(scales.max()) / 2 + 1e-6
 
 
-def test_bytes_are_for_what_is_not_float32(one_draft: Path) -> None:
-    def in_bytes(dtype: torch.dtype) -> bool:
-        quick = bound(one_draft, True, [2], dtype, None).model.quick
-        assert isinstance(quick, NativeGlide)
-        return quick.in_bytes
-
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bytes_are_the_default_where_they_are_multiplied(
+    one_draft: Path, dtype: torch.dtype
+) -> None:
     library = native.library(SOURCE)
     assert library is not None
-    assert not in_bytes(torch.float32)
-    assert in_bytes(torch.bfloat16) == bool(library.glide_int8())
+    quick = bound(one_draft, True, [2], dtype, None).model.quick
+    assert isinstance(quick, NativeGlide)
+    assert quick.in_bytes == bool(library.glide_int8())
 
 
 def test_many_rows_and_static_steps_are_left_to_the_operators(

@@ -23,8 +23,12 @@ from ..cli.errors import one_line
 REFUSED, BROKE_OFF = "connection refused", "the connection broke off"
 SECONDS = 30.0  # for whatever is no completion
 LOCAL = ("localhost", "::1", "0.0.0.0")
-# As many connections as requests in flight.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+# As many connections as requests in flight, and none kept for long: servers close those that are
+# idle for 5 s, and a request sent on one just then is lost.
+_IDLE_SECONDS = 1.0
+_LIMITS = httpx.Limits(
+    max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_SECONDS
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,8 @@ WARM = 0.2  # of all windows, before memory has to be flat
 
 
 class Window(BaseModel):
-    """One window: memory in MiB after it; ``changed`` of ``sampled`` answers were not vanilla's."""
+    """One window: memory in MiB after it; ``changed`` of ``sampled`` answers were not vanilla's;
+    ``errors``, of the failed ones, each once."""
 
     window: int
     concurrency: int
@@ -56,6 +58,7 @@ class Window(BaseModel):
     changed: int
     server_mib: float
     client_mib: float
+    errors: list[str] = []
     processes: dict[str, float] = {}
     """MiB of the server's, by their names."""
 
@@ -72,6 +75,7 @@ class Soak:
         path = args.output_dir / "windows.jsonl"
         path.unlink(missing_ok=True)
         self.log = JsonLog(path, Window, "another --output-dir")
+        self.windows: list[Window] = []
 
     @contextmanager
     def serving(self, name: str) -> Iterator[server.Server]:
@@ -97,17 +101,24 @@ class Soak:
         stopping.run(driver.drive(prompts, place, records.append))
         return records
 
-    def run(self) -> list[Window]:
+    def run(self) -> None:
         """Serve both, and measure window by window."""
         with self.serving("vanilla") as plain:
             told = self._texts(self.ask(plain.url, self.samples, 4, SAMPLE_TOKENS))
         count = -(-self.args.requests // self.args.window)
-        windows: list[Window] = []
         with self.serving(self.args.arm) as trees:
             for number in track(range(count), "windows", console=Console(stderr=True)):
-                windows.append(self._window(number, trees, told))
-                self.log.append(windows[-1])
-        return windows
+                self.windows.append(self._window(number, trees, told))
+                self.log.append(self.windows[-1])
+
+    def report(self) -> None:
+        """Of the windows so far."""
+        if not self.windows:
+            return
+        show(self.windows)
+        of = {n: [getattr(w, f"{n}_mib") for w in self.windows] for n in ("server", "client")}
+        summary = {"grown": {name: grown(values) for name, values in of.items()}}
+        (self.args.output_dir / "summary.json").write_text(json.dumps(summary) + "\n", "utf-8")
 
     def _window(self, number: int, trees: server.Server, told: dict[str, str]) -> Window:
         concurrency = CONCURRENCY[number % len(CONCURRENCY)]
@@ -129,6 +140,7 @@ class Soak:
             requests=len(records) + len(again),
             tokens=sum(record.completion_tokens for record in [*records, *again]),
             failed=sum(bool(record.error) for record in [*records, *again]),
+            errors=sorted({record.error for record in [*records, *again] if record.error}),
             sampled=len(found),
             changed=sum(found[name] != told[name] for name in found),
             server_mib=sum(processes.values()),
@@ -182,15 +194,16 @@ def main() -> None:
     add("--dataset", default="builtin", help="as eval.speed_bench takes it; single turns are asked")
     add("--output-dir", type=Path, default=Path("results/soak"), help="where all is kept")
     args = options.parse_args()
+    soak = Soak(args)
     try:
-        windows = Soak(args).run()
+        soak.run()
     except UserError as error:
         options.error(str(error))
-    show(windows)
-    summary = {
-        "grown": {n: grown([getattr(w, f"{n}_mib") for w in windows]) for n in ("server", "client")}
-    }
-    (args.output_dir / "summary.json").write_text(json.dumps(summary) + "\n", "utf-8")
+    except KeyboardInterrupt:
+        print(f"soak: stopped after {len(soak.windows)} windows", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        soak.report()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,14 @@ import httpx
 from eval.servers.logs import last_words
 from eval.servers.server import Server
 
+# No connection is kept: servers close those that are idle for 5 s, now and then just as the next
+# request is sent on one.
+_LIMITS = httpx.Limits(max_keepalive_connections=0)
+
 
 class _Telling(httpx.HTTPTransport):
     def __init__(self, server: Server) -> None:
-        super().__init__()
+        super().__init__(limits=_LIMITS)
         self.server = server
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

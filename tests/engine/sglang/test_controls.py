@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..breaking import PARTS, REPEATS, RULES
-from .conftest import COUNT, TOKENS, TREE
+from .conftest import COUNT, TOKENS, TREES
 from .serving import Answer, Client, serve, tokens
 
 pytestmark = pytest.mark.engine
@@ -28,7 +28,7 @@ def tight(target_dir: Path, draft_dir: Path, sglang_logs: Path, switch: Path) ->
         "SGLANG_TEST_RETRACT_INTERVAL": "12",
     }
     with serve(
-        target_dir, sglang_logs / "tight.log", draft_dir, *flags, config=TREE, **env
+        target_dir, sglang_logs / "tight.log", draft_dir, *flags, config=TREES, **env
     ) as client:
         yield client
 

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 from proposers import load_glide_model
+from proposers.registry import load_proposer
 
 from .. import serving as vllm
 from ..v2.bed import Case, Engine
@@ -64,7 +65,7 @@ def on_sglang(client: Client, prompts: list[str]) -> Result:
 def offline(target: Path, draft: Path, prompts: list[str]) -> Result:
     model = load_glide_model(target, draft, device="cpu", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(target)
-    proposer = model.tree_proposer(TREE["tree_shape"])
+    proposer = model.bind(load_proposer("glide")(draft, TREE))
     answers: list[tuple[int, ...]] = []
     steps = 0
     for prompt in prompts:
@@ -83,7 +84,7 @@ def test_same_tokens_and_acceptance_length(
     prompts: list[str],
     sglang_logs: Path,
 ) -> None:
-    prompts = prompts[:COUNT]
+    prompts, speculative = prompts[:COUNT], {**speculative, **TREE}
     with vllm.serve(target_dir, sglang_logs / "vllm.log", speculative) as client:
         vllm_found = on_vllm(client, prompts)
     found = {

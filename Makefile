@@ -16,7 +16,7 @@ BENCH ?=
 GPU ?=
 
 # Two processes of a thread each: OpenMP's threads wait by spinning, and ruin each other's time. The
-# engines' tests are the longest, so the two folders of them come first, each in a process.
+# engines' tests are the longest, so their three folders come first, each in a process.
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/python -m pytest --durations=25 --durations-min=15
 WORKERS ?= -n 2 --no-loadscope-reorder
 

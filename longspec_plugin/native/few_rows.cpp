@@ -23,9 +23,9 @@
 #include <optional>
 #include <utility>
 
+using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-using torch::headeronly::ScalarType;
 constexpr int64_t STEPS = 64;  // of k in a piece of a panel: 8 KiB
 
 template <class T>
@@ -83,37 +83,37 @@ static void multiply_panels(const Product<T> &p, int64_t begin, int64_t end) {
 
 template <class T>
 static void take(Tensor &out, const Tensor &x, const Tensor &packed, std::optional<Tensor> &bias) {
-    if constexpr (!TAKEN<T>) {
-        STD_TORCH_CHECK(false, "few_rows: only bfloat16 on this processor");
-    } else {
+    const int64_t width = x.size(-1), columns = out.size(-1), count = width ? x.numel() / width : 0;
+    const ScalarType type = packed.scalar_type();
+    STD_TORCH_CHECK(out.scalar_type() == type && x.scalar_type() == type &&
+                        (!bias || bias->scalar_type() == type),
+                    "few_rows: all have to be bfloat16 or all float32");
+    STD_TORCH_CHECK(out.is_contiguous() && out.numel() == count * columns &&
+                        packed.is_contiguous() && width == PER<T> * packed.size(1) &&
+                        packed.size(0) == (columns + PANEL - 1) / PANEL &&
+                        (!bias || bias->numel() == columns),
+                    "few_rows: sizes do not fit each other");
+    if constexpr (TAKEN<T>) {
+        const Tensor rows = torch::stable::contiguous(x);
         std::vector<Element<T>> room;
-        const int64_t width = x.size(-1), columns = out.size(-1);
-        const Product<T> product{elements((const T *)x.const_data_ptr(), x.numel(), room),
+        const Product<T> product{elements((const T *)rows.const_data_ptr(), rows.numel(), room),
                                  (const T *)packed.const_data_ptr(),
                                  bias ? (const T *)bias->const_data_ptr() : nullptr,
-                                 (T *)out.mutable_data_ptr(),
-                                 width ? x.numel() / width : 0, width, columns};
+                                 (T *)out.mutable_data_ptr(), count, width, columns};
         torch::stable::parallel_for(0, packed.size(0), 1, [&](int64_t begin, int64_t end) {
             multiply_panels(product, begin, end);
         });
+    } else {
+        STD_TORCH_CHECK(false, "few_rows: only bfloat16 on this processor");
     }
 }
 
 // x [.., K], packed weights, bias [N]; out [.., N]; all of one type
 static void few_rows(Tensor out, Tensor x, Tensor packed, std::optional<Tensor> bias) {
-    const int64_t width = x.size(-1), columns = out.size(-1), count = width ? x.numel() / width : 0;
-    const ScalarType type = packed.scalar_type();
-    const bool half = type == ScalarType::BFloat16;
-    STD_TORCH_CHECK((half || type == ScalarType::Float) && out.scalar_type() == type &&
-                        x.scalar_type() == type && (!bias || bias->scalar_type() == type),
-                    "few_rows: all have to be bfloat16 or all float32");
-    STD_TORCH_CHECK(out.is_contiguous() && out.numel() == count * columns &&
-                        packed.is_contiguous() && width == (half ? 2 : 1) * packed.size(1) &&
-                        packed.size(0) == (columns + PANEL - 1) / PANEL &&
-                        (!bias || bias->numel() == columns),
-                    "few_rows: sizes do not fit each other");
-    const Tensor rows = torch::stable::contiguous(x);
-    half ? take<uint16_t>(out, rows, packed, bias) : take<float>(out, rows, packed, bias);
+    const bool half = packed.scalar_type() == ScalarType::BFloat16;
+    STD_TORCH_CHECK(half || packed.scalar_type() == ScalarType::Float,
+                    "few_rows: weights have to be bfloat16 or float32");
+    half ? take<uint16_t>(out, x, packed, bias) : take<float>(out, x, packed, bias);
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(longspec, m) {

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .native import multiplies_bfloat16
+
 Linear = Callable[[Tensor], Tensor]
 
 
@@ -52,5 +54,5 @@ def packable(weight: Tensor) -> bool:
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     if weight.dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return multiplies_bfloat16(weight.device)
     return weight.dtype == torch.float32

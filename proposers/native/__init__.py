@@ -42,10 +42,11 @@ def library(source: Path, *flags: str) -> ctypes.CDLL | None:
     return ctypes.CDLL(str(path))
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether torch's library (oneDNN) has products of bfloat16 for this processor, not plain loops
-    alone, which take ten times as long."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Whether a device multiplies in bfloat16. A CPU does where torch's library (oneDNN) has such
+    products for it; else there are plain loops alone, which take ten to a hundred times as long."""
+    on_cpu = torch.device(device).type == "cpu"
+    return not on_cpu or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _cache_folder() -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...glide.config import TARGET_TYPES, TargetConfig
+from ...native import multiplies_bfloat16
 from .answers import Sequence
 
 HEAD_ROWS = 256
@@ -54,8 +55,7 @@ def pick(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={device!r}: {reason}; allowed: auto, cpu, cuda, cuda:N") from None
     if dtype == "auto":
-        fast = place.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        dtype = "bfloat16" if fast else "float32"
+        dtype = "bfloat16" if multiplies_bfloat16(place) else "float32"
     return place, getattr(torch, dtype)
 
 

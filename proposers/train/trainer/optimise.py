@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...native import multiplies_bfloat16
 from .distributed import Processes
 from .settings import TrainSettings
 
@@ -90,8 +91,9 @@ def divided(costs: list[int], shares: int) -> list[int]:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About ``UV'`` of ``matrix = USV'``, by steps of Newton-Schulz in bfloat16."""
-    x = matrix.bfloat16()
+    """About ``UV'`` of ``matrix = USV'``, by steps of Newton-Schulz: in bfloat16, which is enough,
+    where the device multiplies in it."""
+    x = matrix.bfloat16() if multiplies_bfloat16(matrix.device) else matrix.float()
     if len(matrix) > matrix.shape[1]:
         x = x.T
     x = x / x.norm().clamp(min=1e-7)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from proposers.train.trainer import optimise
 from proposers.train.trainer.optimise import Muon, divided, orthogonal
 from proposers.train.trainer.schedule import rate
 
@@ -25,10 +26,18 @@ def test_rates_rise_then_follow_the_schedule(tmp_path: Path, schedule: str, half
     assert 0 < rate(s, 0.0) < 0.1
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40), (50, 50)])
-def test_updates_are_nearly_orthogonal(shape: tuple[int, int]) -> None:
+def test_updates_are_nearly_orthogonal(
+    shape: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 where the device multiplies in it, else in float32."""
+    multiplies = dtype == torch.bfloat16
+    monkeypatch.setattr(optimise, "multiplies_bfloat16", lambda device: multiplies)
     torch.manual_seed(0)
-    values = orthogonal(torch.randn(shape)).float()
+    values = orthogonal(torch.randn(shape))
+    assert values.dtype == dtype
+    values = values.float()
     assert values.shape == shape
     singular = torch.linalg.svdvals(values)
     assert 0.85 < float(singular[-len(singular) // 10]) < float(singular.max()) < 1.15

@@ -20,10 +20,10 @@ def assert_checks_pass(path: Path, engine: bool = False) -> None:
         engine: vLLM's own kernels are interpreted too.
     """
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    paths = [str(ROOT / "tests" / "interpreter"), os.environ.get("PYTHONPATH")]
     env = os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
-    if engine:
-        paths = [str(ROOT / "tests" / "interpreter"), env.get("PYTHONPATH")]
-        env |= {"LONGSPEC_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    env |= {"LONGSPEC_INTERPRET": "1" if engine else "kernels"}
+    env |= {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

@@ -115,9 +115,10 @@ class Soak:
         """Of the windows so far."""
         if not self.windows:
             return
-        show(self.windows)
         of = {n: [getattr(w, f"{n}_mib") for w in self.windows] for n in ("server", "client")}
-        summary = {"grown": {name: grown(values) for name, values in of.items()}}
+        growth = {name: grown(values) for name, values in of.items()}
+        show(self.windows, growth)
+        summary = {"grown": growth}
         (self.args.output_dir / "summary.json").write_text(json.dumps(summary) + "\n", "utf-8")
 
     def _window(self, number: int, trees: server.Server, told: dict[str, str]) -> Window:
@@ -165,15 +166,13 @@ def grown(values: list[float]) -> float:
     return (sum(warm[-part:]) / sum(warm[:part])) - 1
 
 
-def show(windows: list[Window]) -> None:
+def show(windows: list[Window], growth: dict[str, float]) -> None:
     """The sums, and how memory grew."""
-    table = Table("windows", "requests", "tokens", "failed", "samples changed", "server", "client")
-    server_mib, client_mib = (
-        [getattr(w, f"{n}_mib") for w in windows] for n in ("server", "client")
-    )
+    table = Table("windows", "requests", "tokens", "failed", "samples changed", *growth)
     sums = [sum(getattr(w, name) for w in windows) for name in ("requests", "tokens", "failed")]
     changed, sampled = (sum(getattr(w, name) for w in windows) for name in ("changed", "sampled"))
-    memory = [f"{mib[-1]:.0f} MiB, {grown(mib):+.1%}" for mib in (server_mib, client_mib)]
+    last = {name: getattr(windows[-1], f"{name}_mib") for name in growth}
+    memory = [f"{last[name]:.0f} MiB, {by:+.1%}" for name, by in growth.items()]
     table.add_row(str(len(windows)), *map(str, sums), f"{changed} of {sampled}", *memory)
     Console().print(table)
 

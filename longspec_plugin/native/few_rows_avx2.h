@@ -30,7 +30,7 @@ static inline void load_step(const float *at, __m256 *first, __m256 *) {
 // Few rows have registers for a whole panel, and need its sums: each has to wait for itself.
 template <int M, class T>
 static void multiply(const float *x, int64_t width, const Piece<T> &piece, float *sums) {
-    constexpr int V = M <= 3 ? 4 : 2;  // vectors of a row at a time
+    constexpr int V = M * PER<T> <= 2 ? 4 : 2;  // vectors of a row at a time
     for (int begin = 0; begin < PANEL; begin += 8 * V) {
         __m256 sum[M][V];
         for (int m = 0; m < M; ++m)
@@ -42,9 +42,8 @@ static void multiply(const float *x, int64_t width, const Piece<T> &piece, float
             __m256 weights[2][V];
             for (int v = 0; v < V; ++v)
                 load_step(at + 8 * PER<T> * v, &weights[0][v], &weights[1][v]);
-            if constexpr (V == 2)  // kept in registers: GCC would read them anew for each row
-                for (int p = 0; p < PER<T>; ++p)
-                    for (int v = 0; v < V; ++v) asm("" : "+x"(weights[p][v]));
+            for (int p = 0; p < PER<T>; ++p)  // kept in registers: GCC would read them anew for each row
+                for (int v = 0; v < V; ++v) asm("" : "+x"(weights[p][v]));
 #pragma GCC unroll 2
             for (int p = 0; p < PER<T>; ++p)
 #pragma GCC unroll 8

@@ -9,7 +9,7 @@ modules just after they are first imported, whoever imports them. Engines must b
 is on wherever a GPU would have it on; ``--no-async-scheduling`` turns it off.
 
 ``LONGSPEC_INTERPRET=kernels`` beside ``TRITON_INTERPRET=1`` is for tests of kernels without an
-engine, which take half as long.
+engine, which take two thirds as long.
 """
 
 import os

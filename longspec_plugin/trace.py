@@ -1,6 +1,6 @@
 """Where a cycle's time goes: one JSON line a cycle when ``LONGSPEC_TRACE`` names a file.
 
-``verify_ms`` is the step up to the logits, of which ``forward_ms`` the target's layers;
+``verify_ms`` is the step with the logits, of which ``forward_ms`` the target's layers;
 ``accept_ms`` the walk and the KV move; ``draft_ms`` drafting *and* accepting, all that the method
 adds beside the forward; ``engine_ms`` the rest of the cycle (scheduling, bookkeeping, output).
 ``time`` is when the cycle ended, in seconds since 1970; ``trees``, ``nodes``, ``depth`` and
@@ -73,6 +73,8 @@ class Trace:
 
     def _line(self, cycle: float) -> dict[str, Any]:
         took = {k: self.times.get(k, 0.0) for k in ("verify", "forward", "accept", "draft")}
+        head = self.times.get("head", 0.0)  # logits that the walk asked for
+        took["verify"], took["accept"] = took["verify"] + head, took["accept"] - head
         ours = took["draft"] + took["accept"]
         took["draft"] = ours
         took["engine"] = cycle - took["verify"] - ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -12,6 +13,7 @@ from longspec_plugin.vllm.v1 import runner, sampling
 from proposers.base import DraftContext
 from proposers.glide_lookup import GlideLookupProposer
 from proposers.tree import DraftTrees, ancestor_mask
+from proposers.visits import Visits
 
 from .breaking import all_before, wanted
 
@@ -35,8 +37,16 @@ def switch(part: str) -> None:
     runner.ancestor_mask = all_before if part == "mask" else ancestor_mask
     kind._move_accepted = nothing if part == "kv_move" else MOVE  # type: ignore[method-assign]
     kind._place_tree_positions = nothing if part == "positions" else PLACE  # type: ignore[method-assign]
+    sampling.Visits = rows_before if part == "head" else Visits  # type: ignore[misc, assignment]
     sampling._Draws.lengthen = nothing if part == "penalties" else LENGTHEN  # type: ignore[method-assign]
     stock.apply_grammar_bitmask = at_roots if part == "grammars" else CONSTRAIN
+
+
+def rows_before(
+    trees: DraftTrees, first_rows: Tensor, compute: Callable[[Tensor], Tensor]
+) -> Visits:
+    """Computes the logits of the row before each one that is asked for."""
+    return Visits(trees, first_rows, lambda rows: compute((rows - 1).clamp(min=0)))
 
 
 def at_roots(scheduled: Any, grammar: Any, batch: Any, logits: Tensor) -> None:

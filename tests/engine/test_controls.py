@@ -1,7 +1,7 @@
 """Too few blocks and prompts in pieces change nothing; without a part of the method outputs do.
 
-The negative controls: no KV move, no tree mask, no tree positions, rules of the text (penalties,
-grammars) that do not follow the path.
+The negative controls: no KV move, no tree mask, no tree positions, logits of other rows than those
+that are visited, rules of the text (penalties, grammars) that do not follow the path.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_answers_are_remembered_for_those_who_name_the_same_salt(
     assert (found["theirs"], found[""]) == ([first], [first, first])
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", [*PARTS, "head"])
 def test_breaking_a_part_changes_the_output(
     plain: Plain, tight: Client, switch: Path, prompts: list[str], part: str
 ) -> None:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from vllm import envs
 from vllm.distributed import get_tp_group
 
 from proposers.tree import DraftTrees, ancestor_mask, row_positions
+from proposers.visits import pays
 
 from ...trace import Trace
+from .head import TreeHead
 from .sampling import one_row_each, verify
 from .trees import TreeBook
 
@@ -42,6 +45,10 @@ class TreeRunner(_Runner):
         self.last_logit_rows: Tensor | None = None
         self.to_draft: tuple[list[list[int]], Tensor] | None = None
 
+    def load_model(self, *args: Any, **kwargs: Any) -> None:
+        super().load_model(*args, **kwargs)
+        self.head = TreeHead(self.model, self.trace)
+
     def execute_model(self, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
         self.drafter.forget(scheduler_output.finished_req_ids)
         self.drafter.admit(scheduler_output.scheduled_new_reqs)
@@ -64,8 +71,19 @@ class TreeRunner(_Runner):
         if drafts:
             trees = self.book.recall([(r, drafts.get(r, ())) for r in requests])
             self.step_trees = trees
+            self.head.wanted = pays(trees) and self._rows_stand_alone()
             self._place_tree_positions(trees)
         return result
+
+    def _rows_stand_alone(self) -> bool:
+        """Whether none but the walk looks at the logits of this step, and rows need not be beside
+        each other."""
+        return not (
+            self.lora_config
+            or get_tp_group().world_size > 1
+            or envs.VLLM_COMPUTE_NANS_IN_LOGITS
+            or any(self.drafter.way(name, self).chained for name in self.input_batch.req_ids)
+        )
 
     def _place_tree_positions(self, trees: DraftTrees) -> None:
         first = self.query_start_loc.cpu[: trees.batch_size].long()
@@ -102,6 +120,7 @@ class TreeRunner(_Runner):
             walk, output = verify(
                 trees,
                 logits,
+                self.head.later(),
                 first_rows,
                 self.sampler,
                 batch.sampling_metadata,

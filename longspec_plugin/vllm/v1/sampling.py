@@ -9,7 +9,7 @@ meanwhile it is longer by what has been accepted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,14 +20,19 @@ from vllm.v1.outputs import LogprobsTensors, SamplerOutput
 
 from proposers.acceptance import Walk, greedy_walk, walk
 from proposers.tree import DraftTrees
+from proposers.visits import Visits
 
 Texts = Sequence[list[int] | None]
 """Each request's answer so far, the very lists that the engine's rules look at."""
+
+Rows = Callable[[Tensor], Tensor]
+"""From indices of rows ``[n]`` to their logits ``[n, V]``."""
 
 
 def verify(
     trees: DraftTrees,
     logits: Tensor,
+    later: Rows | None,
     first_rows: Tensor,
     sampler: Any,
     metadata: Any,
@@ -38,7 +43,8 @@ def verify(
 
     Args:
         trees: one per request of the batch; empty trees for undrafted requests.
-        logits: ``[rows, V]`` of all roots and nodes.
+        logits: ``[rows, V]`` of all roots and nodes; not looked at where they come ``later``.
+        later: computes those of the rows that are asked for.
         first_rows: ``[B]`` where each request's rows begin.
         sampler: vLLM's sampler.
         metadata: vLLM's sampling metadata, one entry per request.
@@ -49,17 +55,30 @@ def verify(
         the walk, and vLLM's output ``[B, D + 1]`` padded with -1.
     """
     if plain:
-        best = sampler.greedy_sample(logits.float()).long()  # the CPU operator takes float32 only
-        columns = torch.arange(trees.max_nodes + 1, device=logits.device)
-        rows = (first_rows[:, None] + columns).clamp(max=logits.shape[0] - 1)
-        accepted = greedy_walk(trees, best[rows])
+        accepted = _greedy(trees, logits, later, first_rows, sampler)
         return accepted, SamplerOutput(accepted.tokens.int(), None)
-    draws = _Draws(logits, first_rows, sampler, metadata, texts)
+    at = Visits(trees, first_rows, later) if later else lambda rows, _: logits[first_rows + rows]
+    draws = _Draws(at, sampler, metadata, texts)
     with texts_kept(texts):
         accepted = walk(trees, draws)
     return accepted, SamplerOutput(
         accepted.tokens.int(), draws.stacked_logprobs(accepted.tokens.shape[1])
     )
+
+
+def _greedy(
+    trees: DraftTrees, logits: Tensor, later: Rows | None, first_rows: Tensor, sampler: Any
+) -> Walk:
+    def best(logits: Tensor) -> Tensor:
+        tokens: Tensor = sampler.greedy_sample(logits.float())  # its CPU operator takes no others
+        return tokens.long()
+
+    if later is not None:
+        visits = Visits(trees, first_rows, lambda rows: best(later(rows)))
+        return walk(trees, lambda rows, active, depth: visits(rows, active))
+    columns = torch.arange(trees.max_nodes + 1, device=logits.device)
+    rows = (first_rows[:, None] + columns).clamp(max=logits.shape[0] - 1)
+    return greedy_walk(trees, best(logits)[rows])
 
 
 def one_row_each(metadata: Any) -> None:
@@ -83,16 +102,21 @@ def texts_kept(texts: Texts) -> Iterator[None]:
 
 
 class _Draws:
-    """Draws of one step; keeps the log-probabilities along the way."""
+    """Draws of one step; keeps the log-probabilities along the way.
+
+    ``logits_at`` is called with the rows and which requests walk on, and has to answer with a copy:
+    the sampler works in place.
+    """
 
     def __init__(
-        self, logits: Tensor, first_rows: Tensor, sampler: Any, metadata: Any, texts: Texts
+        self,
+        logits_at: Callable[[Tensor, Tensor], Tensor],
+        sampler: Any,
+        metadata: Any,
+        texts: Texts,
     ) -> None:
-        self.logits, self.texts = logits, texts
-        self.first_rows = first_rows
+        self.logits_at, self.texts = logits_at, texts
         self.sampler = sampler
-        if metadata.max_num_logprobs == -1:  # all of them: in the sampler's sorted form
-            metadata = replace(metadata, max_num_logprobs=logits.shape[1])
         self.metadata = replace(metadata, spec_token_ids=None)  # what is accepted is in the texts
         self.logprobs: list[LogprobsTensors] = []
         self.drawn: list[int] = []
@@ -105,10 +129,10 @@ class _Draws:
             # a finished walk must not consume random numbers
             seeded = {i: g for i, g in metadata.generators.items() if i in set(running)}
             metadata = replace(metadata, generators=seeded)
-        # indexing copies: the sampler works in place
-        output = self.sampler(
-            logits=self.logits[self.first_rows + rows], sampling_metadata=metadata
-        )
+        logits = self.logits_at(rows, active)
+        if metadata.max_num_logprobs == -1:  # all of them: in the sampler's sorted form
+            metadata = replace(metadata, max_num_logprobs=logits.shape[1])
+        output = self.sampler(logits=logits, sampling_metadata=metadata)
         if output.logprobs_tensors is not None:
             self.logprobs.append(output.logprobs_tensors)
         tokens: Tensor = output.sampled_token_ids.flatten().long()

@@ -22,9 +22,12 @@ AT_ONCE = 16
 def pays(trees: DraftTrees, at_once: int = AT_ONCE) -> bool:
     """Whether fewer rows than all are to be expected, as the draft's probabilities say: roots, the
     nodes that are visited, and one computation that comes out half empty."""
-    visited = float(trees.log_probs.exp().masked_fill(~trees.valid(), 0.0).sum())
     roots = trees.batch_size
-    return max(roots, at_once) + visited + at_once < roots + int(trees.sizes.sum())
+    rows, least = roots + int(trees.sizes.sum()), max(roots, at_once) + at_once
+    if rows <= least:
+        return False
+    visited = trees.log_probs.exp().masked_fill(~trees.valid(), 0.0).sum()
+    return least + float(visited) < rows
 
 
 class Visits:

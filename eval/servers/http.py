@@ -31,6 +31,30 @@ _LIMITS = httpx.Limits(
 )
 
 
+class _AsyncClient(httpx.AsyncClient):
+    """Sends again what met a connection that the server had just closed (RFC 9112, 9.3.1).
+
+    A server that is busy may find that a connection was idle for too long just when a request has
+    come on it, and resets it unread. That is a connection used before; one made for the request
+    that breaks off is a failure like any other. The time of the request runs on.
+    """
+
+    async def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
+        while True:
+            connected = False
+
+            async def note(event: str, _: Any) -> None:
+                nonlocal connected
+                connected = connected or "connect_tcp" in event
+
+            request.extensions["trace"] = note
+            try:
+                return await super().send(request, **how)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                if connected:
+                    raise
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a server is, and what it takes to speak to it.
@@ -54,7 +78,7 @@ class Address:
 
     def async_client(self, seconds: float) -> httpx.AsyncClient:
         """The same for many requests at once."""
-        return httpx.AsyncClient(**self._how(seconds))
+        return _AsyncClient(**self._how(seconds))
 
     def _how(self, seconds: float) -> dict[str, Any]:
         secure = self.url.startswith("https")

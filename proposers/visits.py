@@ -48,12 +48,10 @@ class Visits:
         at_once: int = AT_ONCE,
     ) -> None:
         self.first_rows, self.compute, self.at_once = first_rows, compute, at_once
-        root = trees.log_probs.new_zeros(trees.batch_size, 1)
-        real = torch.cat([trees.sizes[:, None] >= 0, trees.valid()], 1)
-        scores = torch.cat([root, trees.log_probs], 1)
-        self.scores = scores.masked_fill(~real, float("-inf"))
+        nodes = trees.log_probs.masked_fill(~trees.valid(), float("-inf"))
+        self.scores = torch.cat([nodes.new_zeros(trees.batch_size, 1), nodes], 1)
         self.ancestors = ancestor_mask(trees)
-        self.place = torch.full_like(real, -1, dtype=torch.int64)
+        self.place = torch.full_like(self.scores, -1, dtype=torch.int64)
         self.values: Tensor | None = None
 
     def __call__(self, rows: Tensor, active: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from eval import compare, speed_bench
+from eval import compare, datasets, speed_bench
 from eval.cli.errors import UserError
 from eval.cli.options import Options
 from eval.report import markdown, terminal
@@ -56,7 +56,8 @@ SIZES = {
     "json": (24, 128),
     "documents": (12, 128),
 }
-"""Prompts of each set, and tokens of an answer at most."""
+"""Prompts of each set (as many as are at work at a time, if that is more), and tokens of an
+answer at most."""
 QUICK = (4, 32)
 SERVER_ARGS = "--gpu-memory-utilization 0.15"
 """On a CPU vLLM asks for so much of the memory to be free, whatever the cache's own size."""
@@ -109,6 +110,20 @@ class Comparison:
         self.folder: Path = args.output_dir / "quick" if args.quick else args.output_dir
         self.files = sets.write(self.folder / "sets")
         self.load = f"@{args.concurrency}" if args.concurrency > 1 else ""
+        self._enough()
+
+    def _enough(self) -> None:
+        """Refuse more requests at a time than a set has prompts."""
+        for name in self.sets:
+            there, asked = len(datasets.load(self._dataset(name))), self.args.concurrency
+            if asked > there:
+                raise UserError(
+                    f"--concurrency {asked}: {name} has {there} prompts;"
+                    f" give 1 to {there}, or other --sets"
+                )
+
+    def _dataset(self, name: str) -> str:
+        return str(self.files.get(name, name))
 
     def run(self) -> None:
         """Measure what is missing, group after group."""
@@ -131,10 +146,11 @@ class Comparison:
 
     def _measure(self, name: str, group: str, arms: str) -> None:
         count, tokens = QUICK if self.args.quick else SIZES[name]
+        count = max(count, self.args.concurrency)  # else fewer are at work at a time than is told
         turns = ["--rounds", "2"] if self.load else ["--turn", str(self.args.turn)]
         line = ["--model", str(self.args.model), "--arms", arms, *turns]
         line += ["--concurrency", str(self.args.concurrency)]
-        line += ["--dataset", str(self.files.get(name, name)), "--num-prompts", str(count)]
+        line += ["--dataset", self._dataset(name), "--num-prompts", str(count)]
         line += ["--output-len", str(tokens), "--no-control", "--overwrite"]
         line += ["--cache-salt", "rivals"]
         code = speed_bench.main([*line, "--output-dir", str(self._place(name, group))])

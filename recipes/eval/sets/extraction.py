@@ -1,6 +1,6 @@
 """Extraction into JSON: a short text, a JSON schema, and an answer that holds nothing else.
 
-Four kinds of texts, six of each, filled in from word lists; the schema stands in the prompt.
+Four kinds of texts, sixteen of each, filled in from word lists; the schema stands in the prompt.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ KINDS: dict[str, tuple[Fields, Callable[[random.Random], str]]] = {
 }
 
 
-def rows(each: int = 6) -> Iterator[Row]:
+def rows(each: int = 16) -> Iterator[Row]:
     """``each`` texts of every kind; the same in every run."""
     for number in range(1, each + 1):
         for kind, (asked, text) in KINDS.items():

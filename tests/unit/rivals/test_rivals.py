@@ -96,6 +96,15 @@ def test_a_run(
     assert not started
 
 
+def test_as_many_prompts_as_are_at_work_at_a_time(
+    tmp_path: Path, started: list[tuple[list[str], Any]]
+) -> None:
+    line = ["--sets", "json", "--arms", "ngram", "--concurrency", "32", "--model", "fake"]
+    assert rivals.main([*line, "--output-dir", str(tmp_path)]) == 0
+    run = tmp_path / "json" / "ngram@32" / "results.json"
+    assert [arm["num_requests"] for arm in json.loads(run.read_text())["arms"]] == [64, 64]
+
+
 def test_suffix_decoding_finds_its_tree(
     started: list[tuple[list[str], Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,10 +118,14 @@ def test_suffix_decoding_finds_its_tree(
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [(("--arms", "medusa"), "there are longspec"), (("--sets", "spec"), "there are builtin")],
+    [
+        (("--arms", "medusa"), "unknown; there are longspec"),
+        (("--sets", "spec"), "unknown; there are builtin"),
+        (("--concurrency", "16"), "documents has 12 prompts; give 1 to 12, or other --sets"),
+    ],
 )
-def test_what_is_unknown_is_refused(
+def test_what_cannot_be_is_refused(
     given: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert rivals.main([*given, "--output-dir", str(tmp_path)]) == 2
-    assert f"{given[0]} {given[1]}: unknown; {told}" in capsys.readouterr().err
+    assert f"{given[0]} {given[1]}: {told}" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from eval.datasets import Prompt, load, spread
 from recipes.eval.sets import SETS, extraction, write
 from recipes.setup.target import complete, target_folder
 
-COUNTS = {"edits": 24, "json": 24, "documents": 12}
+COUNTS = {"edits": 64, "json": 64, "documents": 12}
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_lengths_in_tokens_of_the_target(prompts: dict[str, list[Prompt]]) -> No
 
 def test_a_file_is_edited_again_after_all_others(prompts: dict[str, list[Prompt]]) -> None:
     order = [prompt.category for prompt in spread(prompts["edits"], None)]
-    assert order == order[:8] * 3
+    assert order == order[:8] * 8
     first, later = prompts["edits"][0].turns[0], prompts["edits"][8].turns[0]
     assert first != later
     assert first.partition("```")[2] == later.partition("```")[2]  # the same file

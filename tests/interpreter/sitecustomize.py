@@ -59,10 +59,12 @@ def make_masks_boolean(interpreter: ModuleType) -> None:
     builder.create_masked_load, builder.create_masked_store = masked_load, masked_store
 
 
-# Why: a third of the interpreter's time goes into what is the same at each launch.
-# How: patch the language once, where each launch and each function that a kernel calls did; find
-#   NumPy's types once.
-# Upstream: triton/runtime/interpreter.py, _patch_lang and _get_np_dtype.
+# Why: half of the interpreter's time goes into what is the same at each launch, or for each tensor
+#   of a shape.
+# How: patch the language once, where each launch and each function that a kernel calls did, and
+#   call what it means; find NumPy's types and what a shape says once.
+# Upstream: triton/runtime/interpreter.py, _patch_lang, _patch_attr and _get_np_dtype;
+#   triton/language/core.py, block_type and tensor.
 # Goes when: tests take no longer without it.
 def hasten(interpreter: ModuleType) -> None:
     """Kernels as before, sooner."""
@@ -76,6 +78,15 @@ def hasten(interpreter: ModuleType) -> None:
             patched.add(id(function.__globals__))
         return for_good
 
+    def patch_attr(obj: Any, name: str, member: Any, builder: Any, scope: Any) -> None:
+        inner = getattr(member, "__wrapped__", member)  # what is around it asks for _semantic alone
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            kwargs["_semantic"] = interpreter.interpreter_semantic
+            return inner(*args, **kwargs)
+
+        scope.set_attr(obj, name, call)
+
     def numpy_type(dtype: Any) -> Any:
         name = dtype.scalar.name
         if name not in types:
@@ -83,6 +94,35 @@ def hasten(interpreter: ModuleType) -> None:
         return types[name]
 
     interpreter._patch_lang, interpreter._get_np_dtype = patch_once, numpy_type
+    interpreter._patch_attr = patch_attr
+    remember_shapes(interpreter.tl.core)
+
+
+def remember_shapes(core: ModuleType) -> None:
+    """Types and tensors whose shapes are looked at once."""
+    init_block, init_tensor = core.block_type.__init__, core.tensor.__init__
+    blocks: dict[tuple[int, ...], Any] = {}
+    tensors: dict[tuple[int, ...], Any] = {}
+
+    def new_block(self: Any, element_ty: Any, shape: Any) -> None:
+        sizes = tuple(getattr(size, "value", size) for size in shape)
+        if sizes not in blocks:
+            init_block(self, element_ty, shape)
+            blocks[sizes] = self.shape, self.numel, str(self.shape)
+            return
+        self.shape, self.numel, told = blocks[sizes]
+        self.element_ty, self.name = element_ty, f"<{told}, {element_ty}>"
+
+    def new_tensor(self: Any, handle: Any, type: Any) -> None:
+        sizes = tuple(type.shape.values) if type.is_block() else ()
+        if sizes not in tensors:
+            init_tensor(self, handle, type)
+            tensors[sizes] = self.shape, self.numel
+            return
+        self.handle, self.type, self.dtype = handle, type, type.scalar
+        self.shape, self.numel = tensors[sizes]
+
+    core.block_type.__init__, core.tensor.__init__ = new_block, new_tensor
 
 
 # Why: beside each sum and product of 32 bits the interpreter takes one of 64, to see an overflow.

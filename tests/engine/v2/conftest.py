@@ -48,7 +48,7 @@ BY_LOAD, ENDING = [[1, 2, 7], [3, 4, 3], [5, 64, 0]], [4, 8, 16, 20, 32, 32]
 SALTS = {"ours": "ours", "ours again": "ours", "theirs": "theirs", "none": ""}
 """By case of the same prompts, one after the other."""
 SMALL_MEMORY = {"remembered_answers": 9, "remembered_tokens": 16}
-SAMPLED = {**GREEDY, "temperature": 0.8}
+SAMPLED = {**SHORT, "temperature": 0.8}
 MIXED = "greedy and seeded"
 RANKS = {"tensor_parallel_size": 2}
 CAN_SHARE = not ON_GPU or torch.cuda.device_count() > 1

@@ -14,6 +14,9 @@ from proposers.native import DTYPES
 
 from .native import Problem, library
 
+CHAIN = 32
+"""Rows of a prompt that are attended together."""
+
 
 @dataclass(frozen=True)
 class TreeRows:
@@ -61,6 +64,38 @@ def prefix_rows(width: int, prefix: Tensor, table: Tensor, table_row: Tensor) ->
     none = torch.zeros(count, dtype=torch.int64)
     no_mask = torch.zeros(count, 1, 1, dtype=torch.uint8)
     return TreeRows(torch.arange(count + 1) * width, prefix, none, no_mask, table, table_row)
+
+
+def step_rows(
+    lengths: Tensor, prefix: Tensor, table: Tensor, carries: Tensor, mask: Tensor
+) -> TreeRows:
+    """All rows of a step: those of trees by their masks, and others, such as a prompt's, causally.
+
+    The latter are taken as chains of ``CHAIN`` rows, each with what is before it as its prefix.
+
+    Args:
+        lengths, prefix: ``[B]`` int64 rows of each request, and its tokens before them.
+        table: ``[B, T]`` int32.
+        carries: ``[B]`` bool, whether a request's rows are a tree's.
+        mask: ``[B, M, M]``, of those that are.
+    """
+    if bool(carries.all()):
+        order = torch.arange(len(lengths))
+        return TreeRows(_sums(lengths), prefix, lengths, mask.to(torch.uint8), table, order)
+    size = torch.where(carries, lengths, CHAIN)
+    counts = -(-lengths // size)
+    owner = torch.repeat_interleave(counts)
+    begin = (torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]) * size[owner]
+    rows = (lengths[owner] - begin).minimum(size[owner])
+    width = int(rows.max())
+    seen = torch.ones(width, width, dtype=torch.uint8).tril().repeat(len(owner), 1, 1)
+    tree, most = carries[owner], min(width, mask.shape[2])
+    seen[tree, :most, :most] = mask[owner[tree], :most, :most].to(torch.uint8)
+    return TreeRows(_sums(rows), prefix[owner] + begin, rows, seen, table, owner)
+
+
+def _sums(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from vllm.v1.worker import gpu_model_runner as stock
 
-from longspec_plugin.vllm.v1 import runner, sampling
+from longspec_plugin.vllm.v1 import device, runner, sampling
 from proposers.base import DraftContext
 from proposers.glide_lookup import GlideLookupProposer
 from proposers.tree import DraftTrees, ancestor_mask
@@ -34,7 +34,7 @@ class BreakableLookup(GlideLookupProposer):
 def switch(part: str) -> None:
     """Break one part, mend the others."""
     kind, nothing = runner.TreeRunner, lambda *args: None
-    runner.ancestor_mask = all_before if part == "mask" else ancestor_mask
+    device.ancestor_mask = all_before if part == "mask" else ancestor_mask
     kind._move_accepted = nothing if part == "kv_move" else MOVE  # type: ignore[method-assign]
     kind._place_tree_positions = nothing if part == "positions" else PLACE  # type: ignore[method-assign]
     sampling.Visits = rows_before if part == "head" else Visits  # type: ignore[misc, assignment]

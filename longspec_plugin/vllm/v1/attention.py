@@ -2,8 +2,8 @@
 
 Why: vLLM's CPU kernel is causal and takes no mask. How: the backend is registered over the
 platform's own member, from our worker only, and computes decode and tree rows with
-:mod:`.cache`; prefill rows stay with the stock kernel. Upstream: ``CUSTOM`` backends are
-ignored on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
+:mod:`.cache`; prefill rows stay with the stock kernel unless ours is quicker. Upstream: ``CUSTOM``
+backends are ignored on CPU in 0.32. It can go when the CPU kernel takes a query-query mask.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class TreeCPUAttentionBackend(CPUAttentionBackend):
 
 
 class CPUTreeStep:
-    """One step's tree rows, shared by all layers."""
+    """The rows of one step that are ours, shared by all layers."""
 
     def __init__(self, rows: TreeRows, row_ids: Tensor | None) -> None:
-        """``row_ids``: where tree rows lie among the step's rows; None if they are all of them."""
+        """``row_ids``: where they lie among the step's rows; None if they are all of them."""
         self.rows = rows
         self.row_ids = row_ids
         self.new: NewTokens | None = None
-        """What the layer's cache lacks, where all rows are of trees."""
+        """What the layer's cache lacks, where all rows are ours."""
 
     @property
     def only_trees(self) -> bool:

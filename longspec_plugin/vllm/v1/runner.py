@@ -15,7 +15,7 @@ from torch import Tensor
 from vllm import envs
 from vllm.distributed import get_tp_group
 
-from proposers.tree import DraftTrees, ancestor_mask, row_positions
+from proposers.tree import DraftTrees, row_positions
 from proposers.visits import pays
 
 from ...trace import Trace
@@ -42,6 +42,7 @@ class TreeRunner(_Runner):
         self.book = TreeBook()
         self.trace = Trace.from_environment() if get_tp_group().is_first_rank else Trace(None)
         self.step_trees: DraftTrees | None = None
+        self.in_step = False
         self.last_logit_rows: Tensor | None = None
         self.to_draft: tuple[list[list[int]], Tensor] | None = None
 
@@ -56,7 +57,10 @@ class TreeRunner(_Runner):
         sizes.begin(scheduler_output)
         self.trace.note_step(sizes.facts())
         with self.trace.section("verify"):
-            return super().execute_model(scheduler_output, *args, **kwargs)
+            try:
+                return super().execute_model(scheduler_output, *args, **kwargs)
+            finally:
+                self.in_step = False
 
     def _model_forward(self, *args: Any, **kwargs: Any) -> Any:
         with self.trace.section("forward"):
@@ -67,7 +71,7 @@ class TreeRunner(_Runner):
         result = super()._prepare_inputs(scheduler_output, num_scheduled_tokens)
         drafts = scheduler_output.scheduled_spec_decode_tokens
         requests = self.input_batch.req_ids
-        self.step_trees = None
+        self.step_trees, self.in_step = None, True
         if drafts:
             trees = self.book.recall([(r, drafts.get(r, ())) for r in requests])
             self.step_trees = trees
@@ -96,11 +100,10 @@ class TreeRunner(_Runner):
         self.positions[flat.to(self.device)] = positions.to(self.positions)
 
     def _build_attention_metadata(self, *args: Any, **kwargs: Any) -> Any:
-        """Attach the tree rows to the metadata that our attention backend reads."""
+        """Attach the rows that are ours to the metadata that our attention backend reads."""
         metadata, common = super()._build_attention_metadata(*args, **kwargs)
-        if not kwargs.get("for_cudagraph_capture") and self.step_trees is not None:
-            mask = ancestor_mask(self.step_trees)
-            step = self.longspec_device.tree_step(self, self.step_trees, mask)
+        if not kwargs.get("for_cudagraph_capture") and self.in_step:
+            step = self.longspec_device.tree_step(self, self.step_trees)
             for layer in {id(m): m for m in metadata.values()}.values():
                 layer.longspec = step
         return metadata, common

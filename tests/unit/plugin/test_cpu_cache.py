@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longspec_plugin import tree_rows
 from longspec_plugin.native import library
-from longspec_plugin.tree_rows import NewTokens, TreeRows
+from longspec_plugin.tree_rows import CHAIN, NewTokens, TreeRows, step_rows
 from longspec_plugin.vllm.v1 import cache as cpu_cache
 from longspec_plugin.vllm.v1.cache import move_slots, tree_attention, views
 
@@ -149,3 +149,27 @@ def test_vllm_stores_kv_where_it_is_read() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         for head_dim in (32, 64, 96, 128):
             cpu_cache.check_layout(dtype, head_dim, 64)
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10_000), lengths=st.lists(st.integers(1, 70), min_size=1, max_size=3))
+def test_rows_of_prompts_are_chains_beside_trees(seed: int, lengths: list[int]) -> None:
+    """Every other request has a tree, where it is small; the others see what is before each row."""
+    random = torch.Generator().manual_seed(seed)
+    count, own = len(lengths), torch.tensor(lengths)
+    carries = (own <= 20) & (torch.arange(count) % 2 == seed % 2)
+    prefix = torch.randint(0, 150, (count,), generator=random)
+    table = torch.randperm(count * 8, generator=random).view(count, 8).int()
+    mask = torch.rand(count, 20, 20, generator=random) < 0.5
+    mask |= torch.eye(20, dtype=torch.bool)
+    rows = step_rows(own, prefix, table, carries, mask)
+    assert int(rows.tail.max()) <= max(CHAIN, 20)
+    cache = torch.randn(count * 8, 2, 32, 64, generator=random)
+    query = torch.randn(int(own.sum()), 4, 32, generator=random)
+    wide = torch.ones(70, 70, dtype=torch.uint8).tril().repeat(count, 1, 1)
+    wide[carries, :20, :20] = mask[carries].to(torch.uint8)
+    first = torch.cat([own.new_zeros(1), own.cumsum(0)])
+    whole = TreeRows(first, prefix, own, wide, table, torch.arange(count))
+    out = torch.full_like(query, float("nan"))
+    tree_attention(query, cache, out, rows, 32**-0.5)
+    assert (out.double() - exact(query, cache, whole)).abs().max() < TOLERANCE[query.dtype]

@@ -28,7 +28,7 @@ COUNT = 12
 LONG = os.environ.get("LONGSPEC_V2_LONG") == "1"
 collect_ignore = [] if LONG else ["test_default_target.py"]
 SLOW = pytest.mark.timeout(3600)
-"""Interpreted, all engines together take some 14 minutes on a processor with AVX2 alone."""
+"""Interpreted, all engines together take some 7 minutes on a processor with AVX2 alone."""
 GREEDY = {"temperature": 0, "max_tokens": ANSWER, "ignore_eos": True}
 SHORT = {**GREEDY, "max_tokens": 16}
 LIMIT = "the length limit"

@@ -80,8 +80,8 @@ def step_rows(
         mask: ``[B, M, M]``, of those that are.
     """
     if bool(carries.all()):
-        order = torch.arange(len(lengths))
-        return TreeRows(_sums(lengths), prefix, lengths, mask.to(torch.uint8), table, order)
+        first, order = F.pad(lengths.cumsum(0), (1, 0)), torch.arange(len(lengths))
+        return TreeRows(first, prefix, lengths, mask.to(torch.uint8), table, order)
     size = torch.where(carries, lengths, CHAIN)
     counts = -(-lengths // size)
     owner = torch.repeat_interleave(counts)
@@ -91,11 +91,8 @@ def step_rows(
     seen = torch.ones(width, width, dtype=torch.uint8).tril().repeat(len(owner), 1, 1)
     tree, most = carries[owner], min(width, mask.shape[2])
     seen[tree, :most, :most] = mask[owner[tree], :most, :most].to(torch.uint8)
-    return TreeRows(_sums(rows), prefix[owner] + begin, rows, seen, table, owner)
-
-
-def _sums(counts: Tensor) -> Tensor:
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    first = F.pad(rows.cumsum(0), (1, 0))
+    return TreeRows(first, prefix[owner] + begin, rows, seen, table, owner)
 
 
 @dataclass(frozen=True)

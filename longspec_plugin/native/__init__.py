@@ -33,10 +33,14 @@ def library() -> ctypes.CDLL | None:
     return native.library(SOURCE)
 
 
+def avx2_alone() -> bool:
+    """Whether the processor has AVX2 and no AVX-512."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 def quicker_than_stock(dtype: torch.dtype) -> bool:
     """Whether attention of a prompt's rows, too, is quicker by ours than by an engine's.
 
-    So with AVX2 alone: by 1.4 to 2 times (:mod:`recipes.eval.prefill`); elsewhere it was not asked.
+    So with AVX2 alone (:mod:`recipes.eval.prefill` measures it); elsewhere it was not asked.
     """
-    able = dtype in native.DTYPES and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    return able and library() is not None
+    return avx2_alone() and dtype in native.DTYPES and library() is not None

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from proposers import native
 
+from . import avx2_alone
+
 SOURCE = Path(__file__).with_name("few_rows.cpp")
 PANEL = 32
 TORCH = Path(torch.__file__).parent
@@ -33,13 +35,9 @@ def available() -> bool:
 def _fits() -> bool:
     """AVX2 alone, or AVX-512 BF16. With AMX, and with AVX-512 that makes do with floats, the
     libraries' own are left in place."""
-    return _avx2() or (
+    return avx2_alone() or (
         torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
     )
-
-
-def _avx2() -> bool:
-    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _version() -> str:
@@ -49,7 +47,7 @@ def _version() -> str:
 
 def takes(weight: Tensor) -> bool:
     """Whether ``weight`` (``[N, K]``) can be packed: bfloat16, and float32 with AVX2."""
-    known = weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and _avx2())
+    known = weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and avx2_alone())
     return known and weight.ndim == 2 and weight.shape[1] % per(weight) == 0
 
 

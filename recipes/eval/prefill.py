@@ -27,6 +27,8 @@ from longspec_plugin.tree_rows import step_rows
 from longspec_plugin.vllm.v1 import cache as ours
 from recipes.offline.timing import Call, timed
 
+from .products import heads
+
 BLOCK = 128  # tokens, vLLM's own for CPUs
 
 
@@ -91,15 +93,12 @@ class Chunk:
 
 def run(args: argparse.Namespace) -> Table:
     torch.set_num_threads(args.threads)
-    config = json.loads((args.model / "config.json").read_text("utf-8"))
-    heads = config["num_attention_heads"]
-    kv_heads = config.get("num_key_value_heads", heads)
-    dim = config.get("head_dim") or config["hidden_size"] // heads
+    shape = heads(json.loads((args.model / "config.json").read_text("utf-8")))
     dtype = getattr(torch, args.dtype)
     table = Table("rows", "behind", "vLLM's, ms", "ours, ms", "ours / vLLM's", "apart by at most")
     for text in track(args.chunks, "chunks", console=Console(stderr=True)):
         rows, before = (int(part) for part in text.split(":"))
-        chunk = Chunk(heads, kv_heads, dim, rows, before, dtype)
+        chunk = Chunk(*shape, rows, before, dtype)
         calls: dict[str, Call] = {"stock": chunk.stock, "ours": chunk.ours}
         apart = (chunk.stock().float() - chunk.ours().float()).abs().max().item()
         times = timed(calls, args.repeats, "cpu")

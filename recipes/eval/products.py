@@ -28,13 +28,19 @@ from recipes.offline.timing import Call, timed
 Product = Callable[[Tensor], Tensor]
 
 
+def heads(config: dict[str, Any]) -> tuple[int, int, int]:
+    """Query heads, KV heads and the size of a head."""
+    count = config["num_attention_heads"]
+    dim = config.get("head_dim") or config["hidden_size"] // count
+    return count, config.get("num_key_value_heads", count), dim
+
+
 def sizes(config: dict[str, Any]) -> tuple[list[tuple[int, int]], tuple[int, int], int]:
     """``(N, K)`` of a layer's products and of the head, and how many layers there are."""
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    dim = config.get("head_dim") or hidden // heads
-    both = heads + 2 * config.get("num_key_value_heads", heads)
-    wide = config["intermediate_size"]
-    layer = [(both * dim, hidden), (hidden, heads * dim), (2 * wide, hidden), (hidden, wide)]
+    hidden, wide = config["hidden_size"], config["intermediate_size"]
+    count, kv_heads, dim = heads(config)
+    both = count + 2 * kv_heads
+    layer = [(both * dim, hidden), (hidden, count * dim), (2 * wide, hidden), (hidden, wide)]
     return layer, (config["vocab_size"], hidden), config["num_hidden_layers"]
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from longspec_plugin.tree_rows import TreeRows
 from longspec_plugin.vllm.v1.device import CPUDevice
 from proposers.tree import DraftTrees, ancestor_mask, from_parents
 
-from .test_cpu_cache import TreeRows, exact
+from .test_cpu_cache import exact
 
 LENGTHS = torch.tensor([3, 40, 1, 5])
 """Rows of a tree, of a prompt, of a request without drafts, and of another tree."""

@@ -5,9 +5,10 @@
 // weights that lies in L1 is multiplied by all rows while the piece after it is on its way. What is
 // computed for a row does not depend on the rows beside it, to the last bit.
 //
-// Weights are packed: [panels][K / 2][PANEL][2] in bfloat16, pairs along k side by side, and
-// [panels][K][PANEL] in floats. Torch's stable interface: no other headers of torch, so it compiles
-// in about two seconds.
+// Weights are packed: [STREAMS][panels][K / 2 / STREAMS][PANEL][2] in bfloat16, pairs along k side by
+// side, and [STREAMS][panels][K / STREAMS][PANEL] in floats. So steps along k lie by turns in parts far
+// from each other: some processors read several places at a time faster than one. Torch's stable
+// interface: no other headers of torch, so it compiles in about two seconds.
 #if defined(__AVX512BF16__)
 #include "few_rows_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -38,29 +39,28 @@ static Multiply<T> for_rows(int rows, std::integer_sequence<int, M...>) {
 
 template <class T>
 struct Product {
-    const Element<T> *x;
-    const T *weights, *bias;  // bias may be null
+    const T *x, *weights, *bias;  // bias may be null
     T *out;
     int64_t rows, width, columns;  // M, K, N
+    int64_t apart;                 // of the weights' parts
 };
 
-// The sums of a block of rows and a panel
+// The sums of a block of rows, as arranged, and a panel
 template <class T>
-static void sum(const Product<T> &p, const T *panel, int64_t first, int64_t rows, float *sums) {
+static void sum(const Product<T> &p, const Element<T> *x, const T *panel, int64_t rows, float *sums) {
     std::fill_n(sums, rows * PANEL, 0.0f);
-    const int64_t tiles = (rows + TILE - 1) / TILE, all = p.width / PER<T>;
+    const int64_t all = p.width / PER<T>, tiles = (rows + TILE - 1) / TILE;
     for (int64_t k = 0; k < all; k += STEPS) {
         const int64_t steps = std::min(STEPS, all - k);
-        const T *weights = panel + k * PER<T> * PANEL;
-        const char *next = (const char *)weights + STEPS * 2 * LINE;
-        for (int64_t tile = 0, row = 0; tile < tiles; ++tile) {
-            const int count = int((rows - row + tiles - tile - 1) / (tiles - tile));
-            const Piece<T> piece{weights, steps, next + tile * steps * 2 * LINE / tiles,
+        const int64_t bytes = steps / STREAMS * 2 * LINE;  // of a part, of which each tile fetches some
+        int64_t next = bytes;
+        each_tile(rows, TILE, [&](int64_t row, int count) {
+            const Piece<T> piece{panel + k / STREAMS * PER<T> * PANEL, p.apart, steps, next,
                                  2 * LINE / tiles};
             for_rows<T>(count, std::make_integer_sequence<int, TILE>{})(
-                p.x + (first + row) * p.width + PER<T> * k, p.width, piece, sums + row * PANEL);
-            row += count;
-        }
+                x + place<T>(row, count, k, p.width), p.width, piece, sums + row * PANEL);
+            next += bytes / tiles;
+        });
     }
 }
 
@@ -68,10 +68,12 @@ template <class T>
 static void multiply_panels(const Product<T> &p, int64_t begin, int64_t end) {
     const int64_t blocks = (p.rows + TILES * TILE - 1) / (TILES * TILE);
     std::vector<float> sums(TILES * TILE * PANEL);
+    std::vector<Element<T>> room;
     for (int64_t block = 0, first = 0; block < blocks; ++block) {
         const int64_t rows = (p.rows - first + blocks - block - 1) / (blocks - block);
+        const Element<T> *x = arranged(p.x + first * p.width, p.width, rows, room);
         for (int64_t panel = begin; panel < end; ++panel) {
-            sum(p, p.weights + panel * PANEL * p.width, first, rows, sums.data());
+            sum(p, x, p.weights + panel * PANEL * p.width / STREAMS, rows, sums.data());
             const int64_t column = panel * PANEL, real = std::min<int64_t>(PANEL, p.columns - column);
             for (int64_t m = 0; m < rows; ++m)
                 store_row(sums.data() + m * PANEL, p.bias ? p.bias + column : nullptr,
@@ -89,18 +91,18 @@ static void take(Tensor &out, const Tensor &x, const Tensor &packed, std::option
                         (!bias || bias->scalar_type() == type),
                     "few_rows: all have to be bfloat16 or all float32");
     STD_TORCH_CHECK(out.is_contiguous() && out.numel() == count * columns &&
-                        packed.is_contiguous() && width == PER<T> * packed.size(1) &&
-                        packed.size(0) == (columns + PANEL - 1) / PANEL &&
+                        packed.is_contiguous() && packed.size(0) == STREAMS &&
+                        packed.size(1) == (columns + PANEL - 1) / PANEL &&
+                        width == PER<T> * STREAMS * packed.size(2) &&
                         (!bias || bias->numel() == columns),
                     "few_rows: sizes do not fit each other");
     if constexpr (TAKEN<T>) {
         const Tensor rows = torch::stable::contiguous(x);
-        std::vector<Element<T>> room;
-        const Product<T> product{elements((const T *)rows.const_data_ptr(), rows.numel(), room),
-                                 (const T *)packed.const_data_ptr(),
+        const Product<T> product{(const T *)rows.const_data_ptr(), (const T *)packed.const_data_ptr(),
                                  bias ? (const T *)bias->const_data_ptr() : nullptr,
-                                 (T *)out.mutable_data_ptr(), count, width, columns};
-        torch::stable::parallel_for(0, packed.size(0), 1, [&](int64_t begin, int64_t end) {
+                                 (T *)out.mutable_data_ptr(), count, width, columns,
+                                 packed.numel() / STREAMS};
+        torch::stable::parallel_for(0, packed.size(1), 1, [&](int64_t begin, int64_t end) {
             multiply_panels(product, begin, end);
         });
     } else {

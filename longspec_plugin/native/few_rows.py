@@ -48,7 +48,7 @@ def _version() -> str:
 def takes(weight: Tensor) -> bool:
     """Whether ``weight`` (``[N, K]``) can be packed: bfloat16, and float32 with AVX2."""
     known = weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and avx2_alone())
-    return known and weight.ndim == 2 and weight.shape[1] % per(weight) == 0
+    return known and weight.ndim == 2 and weight.shape[1] % (streams() * per(weight)) == 0
 
 
 def per(weight: Tensor) -> int:
@@ -56,12 +56,21 @@ def per(weight: Tensor) -> int:
     return 4 // weight.element_size()
 
 
+def streams() -> int:
+    """In how many parts weights are packed, that are read at once: ``STREAMS`` of the C++ source."""
+    return 4 if avx2_alone() else 1
+
+
 def pack(weight: Tensor) -> Tensor:
-    """``[N, K]`` as ``[panels, K / per, 32, per]``, the last panel filled with zeros."""
-    (rows, width), side = weight.shape, per(weight)
+    """``[N, K]`` as ``[parts, panels, K / per / parts, 32, per]``, the last panel filled with zeros.
+
+    What is next along ``K`` is in the next part, and after the last one in the first again.
+    """
+    (rows, width), side, parts = weight.shape, per(weight), streams()
     panels = -(-rows // PANEL)
     filled = torch.nn.functional.pad(weight.detach(), (0, 0, 0, panels * PANEL - rows))
-    return filled.view(panels, PANEL, width // side, side).transpose(1, 2).contiguous()
+    steps = filled.view(panels, PANEL, width // side // parts, parts, side)
+    return steps.permute(3, 0, 2, 1, 4).contiguous()
 
 
 def multiply(x: Tensor, packed: Tensor, bias: Tensor | None, columns: int) -> Tensor:

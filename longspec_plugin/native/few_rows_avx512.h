@@ -6,11 +6,16 @@ template <class T>
 constexpr bool TAKEN = std::is_same_v<T, uint16_t>;
 template <class T>
 using Element = T;        // of x, as it is read
+constexpr int STREAMS = 1;
 constexpr int TILE = 14;  // rows whose sums fit into registers: 28 of 32
 constexpr int TILES = 4;  // of a block of rows, for which weights are read once
 
-static inline const uint16_t *elements(const uint16_t *x, int64_t, std::vector<uint16_t> &) {
+static inline const uint16_t *arranged(const uint16_t *x, int64_t, int64_t, std::vector<uint16_t> &) {
     return x;
+}
+template <class T>
+static inline int64_t place(int64_t row, int, int64_t k, int64_t width) {
+    return row * width + 2 * k;
 }
 
 template <int M>
@@ -21,11 +26,12 @@ static void multiply(const uint16_t *x, int64_t width, const Piece<uint16_t> &pi
         left[m] = _mm512_loadu_ps(sums + m * PANEL);
         right[m] = _mm512_loadu_ps(sums + m * PANEL + 16);
     }
+    const char *next = (const char *)piece.weights + piece.next;
     for (int64_t k = 0; k < piece.steps; ++k) {
         auto w0 = (__m512bh)_mm512_loadu_si512(piece.weights + k * 2 * PANEL);
         auto w1 = (__m512bh)_mm512_loadu_si512(piece.weights + k * 2 * PANEL + PANEL);
-        piece.fetch(k, 0);
-        piece.fetch(k, 1);
+        _mm_prefetch(next + k * piece.stride, _MM_HINT_T0);
+        _mm_prefetch(next + k * piece.stride + LINE, _MM_HINT_T0);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
             int32_t pair;

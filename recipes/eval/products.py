@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = options.parse_args(argv)
     if not few_rows.available():
         options.error("the kernel needs AVX-512 BF16 and no AMX, or AVX2 alone, and a C++ compiler")
-    if not few_rows.takes(torch.zeros(2, 2, dtype=getattr(torch, args.dtype))):
+    if not few_rows.takes(torch.zeros(2, 8, dtype=getattr(torch, args.dtype))):
         options.error(f"--dtype {args.dtype}: allowed is bfloat16, float32 is for AVX2 alone")
     Console().print(run(args))
     return 0

@@ -10,21 +10,21 @@ from longspec_plugin.native import few_rows
 
 needs = pytest.mark.skipif(not few_rows.available(), reason="no kernel for this processor")
 SIZES = [
-    (1, 31, 2),
-    (2, 65, 66),
-    (3, 32, 130),
-    (4, 40, 258),
-    (6, 64, 30),
+    (1, 31, 8),
+    (2, 65, 72),
+    (3, 32, 136),
+    (4, 40, 264),
+    (6, 64, 40),
     (14, 96, 128),
     (15, 100, 576),
     (56, 33, 64),
     (57, 576, 1536),
-    (200, 64, 258),
+    (200, 64, 264),
 ]
 TYPES = [
     dtype
     for dtype in (torch.bfloat16, torch.float32)
-    if few_rows.takes(torch.zeros(2, 2, dtype=dtype))
+    if few_rows.takes(torch.zeros(2, 8, dtype=dtype))
 ]
 ROUNDING = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-23}
 """Of a number, by its size."""
@@ -101,50 +101,24 @@ def test_wrong_sizes_are_refused_before_anything_is_read() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 2), (torch.float32, 1)])
-def test_what_is_packed(dtype: torch.dtype, side: int) -> None:
-    weight = torch.arange(33 * 4).view(33, 4).to(dtype)
+@pytest.mark.parametrize("parts", [1, 4])
+def test_what_is_packed(
+    dtype: torch.dtype, side: int, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_rows, "streams", lambda: parts)
+    weight = torch.arange(33 * 24).view(33, 24).to(dtype)
     packed = few_rows.pack(weight)
-    assert packed.shape == (2, 4 // side, 32, side)
-    assert packed[0, 1, 5].tolist() == weight[5, side : 2 * side].tolist()
-    assert packed[1, 0, 0].tolist() == weight[32, :side].tolist()
-    assert not packed[1, :, 1:].any()
+    assert packed.shape == (parts, 2, 24 // side // parts, 32, side)
+    steps = weight.view(33, -1, side)  # of [parts], then what comes after in the same part
+    assert torch.equal(packed[0, 0, 1, 5], steps[5, parts])
+    assert torch.equal(packed[-1, 1, 2, 0], steps[32, 3 * parts - 1])
+    assert not packed[:, 1, :, 1:].any()
 
 
 def test_what_is_taken() -> None:
-    weight = torch.zeros(33, 4).bfloat16()
+    weight = torch.zeros(33, 8).bfloat16()
     avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
     assert few_rows.takes(weight)
-    assert few_rows.takes(weight.float()[:, :3]) is avx2
+    assert few_rows.takes(weight.float()[:, :4]) is avx2
     assert not any(few_rows.takes(w) for w in (weight.half(), weight[:, :3], weight[None]))
-
-
-@needs
-@pytest.mark.parametrize("tied", [False, True])
-def test_layers_of_vllm(tied: bool) -> None:
-    """Those that are loaded within, compiled too; an embedding keeps its own weight."""
-    from vllm.model_executor.layers.linear import UnquantizedLinearMethod
-    from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
-
-    from longspec_plugin.vllm.v1.linear import few_rows_products
-
-    method = UnquantizedEmbeddingMethod() if tied else UnquantizedLinearMethod()
-    x, weight, bias = drawn(9, 96, 64)
-
-    def loaded(weight: Tensor, wanted: bool) -> torch.nn.Module:
-        layer = torch.nn.Module()
-        layer.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
-        with few_rows_products(wanted):
-            method.process_weights_after_loading(layer)
-        return layer
-
-    ours, stock = loaded(weight, True), loaded(weight, False)
-    expected = product(x, weight, bias)
-    assert torch.equal(method.apply(ours, x, bias), expected)
-    compiled = torch.compile(lambda x: method.apply(ours, x, bias), fullgraph=True, backend="eager")
-    assert torch.equal(compiled(x), expected)
-    assert torch.allclose(method.apply(stock, x, bias), expected, rtol=0.02, atol=0.02)
-    assert torch.equal(ours.weight, weight) is tied
-    for other in (torch.float32, torch.float64):  # ours or not: as vLLM itself
-        wide = loaded(weight.to(other), True)
-        exact = x.to(other) @ weight.to(other).T
-        assert torch.allclose(method.apply(wide, x.to(other), None), exact, atol=1e-3)
+    assert few_rows.takes(weight[:, :6]) is not avx2

@@ -18,8 +18,9 @@ EDGES = (0.92, 0.85, 0.77, 0.69, 0.63, 0.55, 0.47, 0.39, 0.31, 0.26, 0.21, 0.16,
 give them, so that no rounding decides."""
 LEASTS = tuple(math.log(edge) if edge else -math.inf for edge in EDGES)
 _RISING = [-least for least in LEASTS]
-MEMORY = 400.0
-"""Trees that are remembered: texts change, and what 400 trees yield is known to some hundredths."""
+MEMORY, STEPS = 400.0, 64.0
+"""Trees that are remembered, and steps, if that is less: what 400 trees yield is known to some
+hundredths, but texts change, and with few requests all at once."""
 DOUBT = 8.0
 """Trees' worth of belief before any was seen: ``FIRST`` nodes of each likelihood in a tree, which
 hold as often as they say."""
@@ -68,8 +69,10 @@ class Yields:
 
     def note(self, verified: Verified, least: int) -> None:
         """Take in what became of a step's trees, which had no path under ``LEASTS[least]``."""
-        seen = slice(0, least + 1)
-        kept = np.minimum(1.0, MEMORY / (self._trees[seen] + verified.trees))
+        if not verified.trees:
+            return
+        seen, memory = slice(0, least + 1), min(MEMORY, STEPS * verified.trees)
+        kept = np.minimum(1.0, memory / (self._trees[seen] + verified.trees))
         for sums, new in (
             (self._trees, verified.trees),
             (self._nodes, _counts(verified.nodes)[seen]),

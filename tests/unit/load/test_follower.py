@@ -161,6 +161,16 @@ def test_yields_by_likelihood() -> None:
     assert [yields.accepted(i) for i in at] == pytest.approx([0.5, 1, 1], abs=0.01)
 
 
+@pytest.mark.parametrize(("requests", "left"), [(1, 0.37), (8, 0.86)])
+def test_texts_of_few_requests_are_forgotten_sooner(requests: int, left: float) -> None:
+    yields, sure = Yields(), math.log(0.9)
+    for _ in range(4000 // requests):
+        yields.note(Verified(requests, [sure] * requests, [sure] * requests), ALL)
+    for _ in range(64 // requests):
+        yields.note(Verified(requests, [], []), ALL)
+    assert yields.accepted(ALL) == pytest.approx(left, abs=0.02)
+
+
 def test_what_was_not_drafted_is_not_held_against_unlikely_nodes() -> None:
     yields, before = Yields(), Yields()
     least = EDGES.index(0.47)

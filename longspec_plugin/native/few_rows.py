@@ -57,14 +57,15 @@ def per(weight: Tensor) -> int:
 
 
 def streams() -> int:
-    """In how many parts weights are packed, that are read at once: ``STREAMS`` of the C++ source."""
+    """In how many parts weights are packed, which are read at once: ``STREAMS`` in C++."""
     return 4 if avx2_alone() else 1
 
 
 def pack(weight: Tensor) -> Tensor:
-    """``[N, K]`` as ``[parts, panels, K / per / parts, 32, per]``, the last panel filled with zeros.
+    """``[N, K]`` as ``[parts, panels, K / per / parts, 32, per]``.
 
-    What is next along ``K`` is in the next part, and after the last one in the first again.
+    What is next along ``K`` is in the next part, and after the last one in the first again; the
+    last panel is filled with zeros.
     """
     (rows, width), side, parts = weight.shape, per(weight), streams()
     panels = -(-rows // PANEL)

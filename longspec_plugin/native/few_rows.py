@@ -46,7 +46,8 @@ def _version() -> str:
 
 
 def takes(weight: Tensor) -> bool:
-    """Whether ``weight`` (``[N, K]``) can be packed: bfloat16, and float32 with AVX2."""
+    """Whether ``weight`` (``[N, K]``) can be packed: bfloat16, and float32 with AVX2; ``K`` fills
+    the parts evenly."""
     known = weight.dtype == torch.bfloat16 or (weight.dtype == torch.float32 and avx2_alone())
     return known and weight.ndim == 2 and weight.shape[1] % (streams() * per(weight)) == 0
 
